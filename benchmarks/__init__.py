@@ -1,0 +1,1 @@
+"""Benchmarks, run by hand: ratios in one run, medians of interleaved calls."""

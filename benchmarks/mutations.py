@@ -1,0 +1,143 @@
+"""Break the core on purpose, one line at a time, and see the conformance tests catch it.
+
+    uv run python -m benchmarks.mutations
+
+Each mutation is applied to a copy of the package, on which a few of the conformance tests run.
+Exits with 1 if one survives.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# (what, file, line, its replacement, which tests)
+PAIRS = "tests/conformance/test_pairs.py"
+MUTATIONS = [
+    (
+        "IWAE without − log K",
+        "bounds/iwae.py",
+        " - jnp.log(num_draws(log_weights))",
+        "",
+        ["tests/conformance/test_exact_posterior.py", "-k", "shifted"],
+    ),
+    (
+        "w̃ for w̃² on the path",
+        "gradients/pathwise.py",
+        "path=weights - bound.curvature(log_weights)",
+        "path=weights",
+        [PAIRS, "-k", "test_pair and iwae-doubly and linear"],
+    ),
+    (
+        "log q's parameters not stopped",
+        "objective.py",
+        "_density(stop_parameters(posterior), z))",
+        "_density(posterior, z))",
+        [PAIRS, "-k", "iwae-sticking and linear or (iwae-doubly and linear)"],
+    ),
+    (
+        "the score's draw not stopped",
+        "objective.py",
+        "    z = jax.lax.stop_gradient(draw(posterior, key=key))\n    return score",
+        "    z = draw(posterior, key=key)\n    return score",
+        [PAIRS, "-k", "test_pair and iwae-score-function-linear"],
+    ),
+    (
+        "coefficients differentiated",
+        "objective.py",
+        "        log_weights = jax.lax.stop_gradient(log_weights)\n",
+        "",
+        [PAIRS, "-k", "test_pair and iwae-score-function-linear"],
+    ),
+    (
+        "no division by the expected count",
+        "objective.py",
+        "factor * jnp.take_along_axis",
+        "jnp.take_along_axis",
+        [PAIRS, "-k", "fewer and iwae"],
+    ),
+    (
+        "total derivative without its score",
+        "gradients/pathwise.py",
+        "score=-weights, path=weights",
+        "score=0 * weights, path=weights",
+        [PAIRS, "-k", "test_pair and iwae-reparameterized-linear"],
+    ),
+    (
+        "VIMCO's mean over all draws",
+        "gradients/score_function.py",
+        "mean_of_others = jnp.sum(jnp.where(same, 0, log_weights), axis=1) / (num - 1)",
+        "mean_of_others = jnp.broadcast_to(jnp.mean(log_weights), (num,))",
+        [PAIRS, "-k", "test_pair and iwae-vimco"],
+    ),
+    (
+        "score function without − a",
+        "gradients/score_function.py",
+        "score=signal - weights",
+        "score=signal",
+        [PAIRS, "-k", "test_pair and iwae-vimco"],
+    ),
+    (
+        "log p + log q",
+        "objective.py",
+        "_evaluate(log_joint_of, x, z) - _density(posterior, z)\n",
+        "_evaluate(log_joint_of, x, z) + _density(posterior, z)\n",
+        [PAIRS, "-k", "test_pair and elbo-reparameterized-linear"],
+    ),
+    (
+        "Rényi's curvature without 1 − α",
+        "bounds/renyi.py",
+        "return (1 - self.alpha) * weights * (1 - weights)",
+        "return weights * (1 - weights)",
+        [PAIRS, "-k", "test_pair and renyi and doubly and linear and not wake"],
+    ),
+    (
+        "M bounds added up",
+        "objective.py",
+        "c / self.num_outer for c",
+        "c for c",
+        [PAIRS, "-k", "fewer and iwae"],
+    ),
+    (
+        "the path not scaled",
+        "objective.py",
+        "tangents[0] * jax.lax.stop_gradient(factor)",
+        "tangents[0]",
+        [PAIRS, "-k", "test_pair and iwae-doubly and linear"],
+    ),
+]
+
+
+def main() -> None:
+    """Apply each mutation and say whether it was caught."""
+    root = Path(__file__).resolve().parents[1]
+    survived = []
+    for what, file, line, replacement, tests in MUTATIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(root / "src", Path(folder) / "src")
+            source = Path(folder) / "src"
+            path = source / "tighter" / file
+            text = path.read_text()
+            if line not in text:
+                raise SystemExit(f"{what}: the line to break is no longer in {file}")
+            path.write_text(text.replace(line, replacement))
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-x", "-q", *tests],
+                cwd=root,
+                env=os.environ | {"PYTHONPATH": str(source)},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        caught = done.returncode == 1 and "failed" in done.stdout
+        survived += [] if caught else [what]
+        print(f"{'caught  ' if caught else 'SURVIVED'}  {what}", flush=True)
+    sys.exit(1 if survived else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Every variational bound, every gradient estimator: `import tighter as tt`.
+
+The parts are imported when they are first asked for, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tighter import bounds, data, distributions, gradients, models, training
+    from tighter._errors import InputError
+    from tighter.evaluation import LogLikelihood, log_likelihood
+    from tighter.objective import Objective
+    from tighter.training import FitResult, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "FitResult",
+    "InputError",
+    "LogLikelihood",
+    "Objective",
+    "bounds",
+    "data",
+    "distributions",
+    "fit",
+    "gradients",
+    "log_likelihood",
+    "models",
+    "training",
+]
+
+_HOMES = {
+    "FitResult": "tighter.training",
+    "InputError": "tighter._errors",
+    "LogLikelihood": "tighter.evaluation",
+    "Objective": "tighter.objective",
+    "fit": "tighter.training",
+    "log_likelihood": "tighter.evaluation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in __all__:
+        return importlib.import_module(f"tighter.{name}")
+    raise AttributeError(f"module 'tighter' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

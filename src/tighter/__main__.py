@@ -1,0 +1,5 @@
+"""python -m tighter."""
+
+from tighter.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""A batch of examples whose draws are evaluated as rows, all by one vmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, Key, PyTree
+
+from tighter._errors import InputError
+
+
+class Rows(eqx.Module):
+    """B examples, their posteriors and keys; a draw of an example is a row.
+
+    Draw i of an example has the key `fold_in(key of the example, i)`, so that it can be drawn
+    again, alone or in any chunk.
+
+    Attributes:
+        log_joint_of: x -> (z -> log p(x, z)).
+        xs: Examples, arrays with leading axis B, or None.
+        batched: The posteriors' arrays with leading axis B; None where a leaf isn't batched.
+        shared: The posteriors' remaining leaves, the same for every example.
+        keys: A key an example.
+    """
+
+    log_joint_of: Callable[[Any], Callable[[Any], Array]]
+    xs: PyTree
+    batched: PyTree
+    shared: PyTree
+    keys: Key[Array, " batch"]
+
+    def evaluate(
+        self, function: Callable[..., Array], draws: Int[Array, "batch draws"], *columns: Array
+    ) -> Array:
+        """One function of every draw named, flattened to rows.
+
+        Args:
+            function: (log_joint_of, x, posterior, key, *column entries) -> scalar.
+            draws: Indices of draws, for each example.
+            columns: Further arguments, shape (batch, draws) each.
+
+        Returns:
+            Shape (batch, draws).
+        """
+
+        def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> Array:
+            posterior = eqx.combine(batched, self.shared)
+            return function(
+                self.log_joint_of, x, posterior, jax.random.fold_in(key, draw), *entries
+            )
+
+        def spread(leaf: Array) -> Array:
+            repeated = jnp.broadcast_to(leaf[:, None], (*draws.shape, *leaf.shape[1:]))
+            return repeated.reshape(-1, *leaf.shape[1:])
+
+        per_example = jax.tree.map(spread, (self.xs, self.batched, self.keys))
+        per_draw = (column.reshape(-1) for column in (draws, *columns))
+        return jax.vmap(row)(*per_example, *per_draw).reshape(draws.shape)
+
+    def take(self, examples: Int[Array, " some"]) -> Rows:
+        """Some of the examples."""
+        xs, batched, keys = jax.tree.map(
+            lambda leaf: leaf[examples], (self.xs, self.batched, self.keys)
+        )
+        return Rows(self.log_joint_of, xs, batched, self.shared, keys)
+
+    def example_posterior(self) -> Any:
+        """The posterior of the first example."""
+        return eqx.combine(jax.tree.map(lambda leaf: leaf[0], self.batched), self.shared)
+
+
+def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
+    """Posteriors of a batch by one vmap, each example with a key of its own.
+
+    Arrays that a posterior takes from the model as they are (the weights of a network that it
+    carries, a shared scale) are not copied for each example.
+
+    Raises:
+        InputError: If the batch is empty or its arrays' leading axes differ.
+    """
+    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise InputError(
+            "a batch is one or more arrays with the same leading axis of at least 1, got leading "
+            f"axes {sorted(sizes)}"
+        )
+    xs = jax.tree.map(jnp.asarray, xs)
+    of_model = {id(leaf) for leaf in jax.tree.leaves(model)}
+    shared = []
+
+    def batched_part(x: PyTree) -> PyTree:
+        batched, rest = eqx.partition(
+            model.posterior(x), lambda leaf: eqx.is_array(leaf) and id(leaf) not in of_model
+        )
+        shared.append(rest)
+        return batched
+
+    batched = jax.vmap(batched_part)(xs)
+    keys = jax.random.split(key, next(iter(sizes))[0])
+    return Rows(model.log_joint, xs, batched, shared[0], keys)

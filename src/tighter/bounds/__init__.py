@@ -1,0 +1,25 @@
+"""Bounds on log p(x): arithmetic on K log weights, in nats, larger is better."""
+
+from tighter.bounds._bound import Bound, Custom, Side, as_bound
+from tighter.bounds.combination import Combination, Grouped
+from tighter.bounds.elbo import ELBO
+from tighter.bounds.iwae import IWAE
+from tighter.bounds.jackknife import Jackknife
+from tighter.bounds.renyi import CUBO, Renyi
+from tighter.bounds.table import BOUNDS, bound_from_name
+
+__all__ = [
+    "BOUNDS",
+    "CUBO",
+    "ELBO",
+    "IWAE",
+    "Bound",
+    "Combination",
+    "Custom",
+    "Grouped",
+    "Jackknife",
+    "Renyi",
+    "Side",
+    "as_bound",
+    "bound_from_name",
+]

@@ -1,0 +1,71 @@
+"""The command line: one file a command, and the one place where errors become lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import typer
+
+from tighter.cli.evaluate import evaluate
+from tighter.cli.info import info
+from tighter.cli.report import report
+from tighter.cli.sample import sample
+from tighter.cli.train import train
+
+app = typer.Typer(
+    help="Latent-variable models trained by variational bounds.",
+    epilog="Start with:  tighter train   (handwritten digits, under a minute)",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (train, evaluate, sample, report, info):
+    app.command(no_args_is_help=False)(command)
+
+
+def main() -> None:
+    """Run a command; a user's mistake is one line on stderr and exit status 2."""
+    warnings.showwarning = _show_warning
+    try:
+        status = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        status = 130
+    except Exception as error:
+        sys.exit(_complain_of(error))
+    if status == 130:  # Ctrl-C, of which the command had nothing to say itself
+        print("stopped", file=sys.stderr)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain_of(error: Exception) -> int:
+    """The line for a mistake of the user's or the machine's; anything else is our own fault."""
+    from tighter._errors import InputError, NonFiniteError
+
+    # What the command line's parser raises: its classes are not part of typer's surface.
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        context = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
+        return _complain(f"{_one_line(usage()) or 'a command is missing'}{hint}")
+    mistake = isinstance(error, InputError | NonFiniteError | OSError | MemoryError)
+    if not mistake or os.environ.get("TIGHTER_TRACEBACK"):
+        raise error
+    if isinstance(error, OSError) and not isinstance(error, InputError):
+        where = f": {error.filename}" if error.filename else ""
+        return _complain(f"{error.strerror or error}{where}")
+    return _complain(_one_line(str(error)) or type(error).__name__)
+
+
+def _complain(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    print(f"warning: {_one_line(str(message))}", file=sys.stderr)

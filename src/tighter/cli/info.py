@@ -1,0 +1,74 @@
+"""tighter info."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tighter.cli._output import print_json
+
+_SIGNS = {"unbiased": "✓", "biased": "biased", "follows another objective": "≠"}
+
+
+def info(
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON")] = False,
+) -> None:
+    """Versions, devices, and every bound with every estimator: unbiased, biased, or neither.
+
+    Example:
+      tighter info --json
+    """
+    import jax
+
+    from tighter.bounds import BOUNDS
+    from tighter.experiments.folder import versions
+    from tighter.gradients import ESTIMATORS
+
+    biases = {
+        estimator: {bound: make().bias(BOUNDS[bound]()) for bound in BOUNDS}
+        for estimator, make in ESTIMATORS.items()
+    }
+    devices = [str(device) for device in jax.devices()]
+    if json:
+        pairs = {
+            estimator: {
+                bound: {
+                    "kind": bias.kind.value,
+                    "theta": bias.theta.value,
+                    "phi": bias.phi.value,
+                    "reason": bias.reason,
+                }
+                for bound, bias in row.items()
+            }
+            for estimator, row in biases.items()
+        }
+        sides = {name: make().side.value for name, make in BOUNDS.items()}
+        print_json({"versions": versions(), "devices": devices, "bounds": sides, "pairs": pairs})
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print("  ".join(f"{name} {version}" for name, version in versions().items()))
+    console.print(f"devices: {', '.join(devices)}")
+    table = Table(
+        title="estimators × bounds, K > 1:  ✓ unbiased   ≠ follows another objective",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("estimator", no_wrap=True)
+    for name, make in BOUNDS.items():
+        table.add_column(f"{name}\n{make().side.value}", justify="center", no_wrap=True)
+    for estimator, row in biases.items():
+        table.add_row(estimator, *(_SIGNS[bias.kind.value] for bias in row.values()))
+    console.print(table)
+    told: dict[str, list[str]] = {}
+    for estimator, row in biases.items():
+        for bias in row.values():
+            if bias and estimator not in told.setdefault(bias.reason, []):
+                told[bias.reason].append(estimator)
+    for reason, estimators in told.items():
+        console.print(f"{', '.join(estimators)}: {reason}", highlight=False)

@@ -1,0 +1,60 @@
+"""tighter sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tighter.cli._output import print_json
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder of the run")],
+    num: Annotated[int, typer.Option(help="How many")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the draws")] = 0,
+    means: Annotated[
+        bool, typer.Option("--means", help="Means of p(x|z) in place of draws of x")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write [samples.npz in the run's folder]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+) -> None:
+    """Draw examples from a trained model: an array, and a picture where they are images.
+
+    Examples:
+      tighter sample runs/digits-iwae-1 --num 100
+
+      tighter sample runs/digits-iwae-1 --means --out means.npz
+    """
+    import jax
+    import numpy as np
+
+    from tighter._errors import InputError
+    from tighter.experiments.build import check_seed
+    from tighter.experiments.folder import open_run, write_arrays
+    from tighter.experiments.pictures import sample_means
+    from tighter.experiments.scoring import load_model
+    from tighter.report import write_picture
+
+    if num < 1:
+        raise InputError(f"--num is at least 1, got {num}")
+    opened = open_run(run)
+    path = out or run / "samples.npz"
+    if path.suffix != ".npz" or not path.parent.is_dir():
+        raise InputError(
+            f"--out is a .npz file in a folder that exists, got {path} (a picture is put beside it)"
+        )
+    model = load_model(opened)
+    key = jax.random.key(check_seed(seed))
+    drawn = np.asarray(sample_means(model, key, num) if means else model.sample(key, num))
+    write_arrays(path, {"samples": drawn})
+    written = [str(path)]
+    if drawn.ndim in (3, 4):
+        written.append(str(write_picture(drawn, path.with_suffix(".png"))))
+    if json:
+        print_json({"run": str(run), "shape": list(drawn.shape), "files": written})
+    else:
+        print(f"{num} samples of shape {drawn.shape[1:]}: {', '.join(written)}")

@@ -1,0 +1,129 @@
+"""tighter train."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tighter.cli._output import announce, print_json, score_line
+
+# Option on the command line -> its place in the configuration.
+_PLACES = {
+    "data": ("data", "source"),
+    "bound": ("objective", "bound"),
+    "gradient": ("objective", "gradient"),
+    "num_samples": ("objective", "num_samples"),
+    "num_backward": ("objective", "num_backward"),
+    "latent": ("model", "latent"),
+    "epochs": ("training", "epochs"),
+    "seed": ("training", "seed"),
+}
+
+
+def train(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of the run [runs/DATA-BOUND-N]", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, a folder of IDX files, a .npy or .npz file [digits]")
+    ] = None,
+    bound: Annotated[str | None, typer.Option(help="elbo, iwae, renyi:0.5, … [iwae]")] = None,
+    gradient: Annotated[
+        str | None, typer.Option(help="Gradient estimator [doubly-reparameterized]")
+    ] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Draws in a bound, K [8]")] = None,
+    num_backward: Annotated[
+        int | None, typer.Option(help="Of the K draws, how many are backpropagated [all]")
+    ] = None,
+    latent: Annotated[int | None, typer.Option(help="Dimensions of z [20]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data [100; 20 from 5,000 examples up]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random [0]")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration in TOML")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key: --set training.batch_size=20")
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a stopped run (the newest, if none is named)"),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+) -> None:
+    """Train a variational autoencoder, score it on held-out data, and draw a report.
+
+    Examples:
+      tighter train
+
+      tighter train --data mnist/ --bound iwae --num-samples 50 --num-backward 8
+
+      tighter train runs/two --latent 2 --set training.batch_size=100
+
+      tighter train --resume runs/two
+    """
+    from tighter.experiments.configuration import Configuration, parse_settings, read_toml
+    from tighter.experiments.folder import CONFIGURATION, new_run_path, newest_run, open_run
+    from tighter.experiments.training_run import train as train_run
+
+    given = locals()
+    options: dict[str, dict[str, Any]] = {}
+    for name, (section, key) in _PLACES.items():
+        if given[name] is not None:
+            options.setdefault(section, {})[key] = given[name]
+    if resume and run is None:
+        run = newest_run()
+    stored = open_run(run) if resume and run and (run / CONFIGURATION).exists() else None
+    configuration = stored.configuration if stored else Configuration()
+    if config is not None:
+        configuration = configuration.updated(read_toml(config), where=str(config))
+    configuration = configuration.updated(parse_settings(settings or []), where="--set")
+    configuration = configuration.updated(options, where="options")
+    if configuration.data.source != "digits" and Path(configuration.data.source).exists():
+        # So that the run can be evaluated and resumed from any folder.
+        absolute = str(Path(configuration.data.source).resolve())
+        configuration = configuration.updated({"data": {"source": absolute}}, where="--data")
+    if stored:
+        _check_same(stored.path, configuration.differences(stored.configuration))
+    path = run or new_run_path(configuration)
+    resumption = f"go on with:  tighter train --resume {shlex.quote(str(path))}"
+    try:
+        outcome = train_run(
+            configuration,
+            path,
+            resume=resume,
+            command=shlex.join(["tighter", *sys.argv[1:]]),
+            announce=announce,
+            show_progress=True,
+        )
+    except KeyboardInterrupt:
+        if not (path / CONFIGURATION).exists():
+            raise
+        announce(f"stopped; what was trained is stored; {resumption}")
+        sys.exit(130)
+    if outcome.evaluation is None:
+        last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
+        announce(f"stopped after {last} whole epochs; everything is stored; {resumption}")
+        sys.exit(130)
+    from tighter.report import write_report  # matplotlib, which training need not wait for
+
+    page = write_report(path)
+    if json:
+        print_json({"run": str(path), "report": str(page)} | outcome.evaluation)
+    else:
+        print(score_line(outcome.evaluation))
+        print(f"report {page}")
+
+
+def _check_same(path: Path, differences: list[str]) -> None:
+    from tighter._errors import InputError
+
+    if differences:
+        raise InputError(
+            f"{path} was started with another configuration: {'; '.join(differences)}; leave these "
+            "out to resume it, or name another folder"
+        )

@@ -1,0 +1,229 @@
+"""A data set in memory, and its split into train, validation and test."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tighter._errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Examples of one shape, with or without labels.
+
+    Any numeric array is accepted as `x` and stored as float32 without scaling: scaling belongs to
+    the reader of a file, who knows what the numbers were.
+
+    Args:
+        x: The examples, shape (N, *shape), finite.
+        labels: One label an example, shape (N,), of any type but Python objects; or none.
+        name: What to call the data set in messages and records.
+
+    Raises:
+        InputError: If the arrays are not as said above.
+    """
+
+    # Plain annotations: what is handed in may be of another type, and is checked below.
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    name: str = "data"
+
+    def __post_init__(self) -> None:
+        x = _examples(np.asarray(self.x))
+        object.__setattr__(self, "x", x)
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _labels(np.asarray(self.labels), len(x)))
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+    def __repr__(self) -> str:
+        labelled = "unlabelled" if self.labels is None else "labelled"
+        return f"Dataset({self.name!r}: {len(self)} {labelled} examples of shape {self.shape})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.x.shape[1:]
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
+        """The data set of the named rows, in the order named.
+
+        Args:
+            indices: Row numbers (negative ones count from the end), or a boolean mask of length N.
+
+        Returns:
+            A data set of the same name.
+
+        Raises:
+            InputError: If the indices are not whole numbers, are out of range, or name no row.
+        """
+        rows = np.asarray(indices)
+        size = len(self)
+        if rows.dtype == bool and rows.shape == (size,):
+            rows = np.flatnonzero(rows)
+        if rows.size == 0:
+            raise InputError(f"no rows were taken of {size}; name at least one")
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise InputError(
+                f"rows are taken by a list of whole numbers or a mask of shape ({size},), "
+                f"got {rows.dtype} of shape {rows.shape}"
+            )
+        if rows.min() < -size or rows.max() >= size:
+            raise InputError(
+                f"rows {rows.min()} to {rows.max()} were asked for, but there are {size}; "
+                f"the last is {size - 1}"
+            )
+        labels = None if self.labels is None else self.labels[rows]
+        return Dataset(self.x[rows], labels, self.name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set; none is empty, and their examples have one shape.
+
+    Args:
+        train: What the parameters are fitted to.
+        validation: What choices, such as when to stop, are made on.
+        test: What is reported.
+
+    Raises:
+        InputError: If the parts hold examples of different shapes.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+    def __post_init__(self) -> None:
+        for part in ("validation", "test"):
+            shape = getattr(self, part).shape
+            if shape != self.train.shape:
+                raise InputError(
+                    f"examples of the train set have shape {self.train.shape}, those of the "
+                    f"{part} set {shape}; reshape one to the other"
+                )
+
+
+def split(
+    dataset: Dataset,
+    *,
+    validation: float | Dataset = 0.1,
+    test: float | Dataset = 0.1,
+    seed: int = 0,
+) -> Splits:
+    """Split a data set at random, keeping the official parts that are handed in.
+
+    The test rows are the first of one seeded permutation, the validation rows the next: changing
+    the share of validation does not change the test set.
+
+    Args:
+        dataset: What to split; the train set is what is left of it.
+        validation: The share of `dataset` to set aside, or an official validation set to keep.
+        test: The same for the test set.
+        seed: Same seed, same split.
+
+    Returns:
+        The three parts; those carved from `dataset` are disjoint and cover it.
+
+    Raises:
+        InputError: If a share is not in [0, 1), a part would be empty, or the seed is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed must be 0 or more, got {seed}")
+    size = len(dataset)
+    num_test = _count("test", test, size)
+    num_validation = _count("validation", validation, size)
+    num_aside = num_test + num_validation
+    if num_aside >= size:
+        raise InputError(
+            f"the train set would be empty: {num_validation} examples for validation and "
+            f"{num_test} for test, of {size}; make the shares smaller"
+        )
+    rows = np.random.default_rng(seed).permutation(size)
+    return Splits(
+        train=dataset.take(rows[num_aside:]),
+        validation=(
+            validation
+            if isinstance(validation, Dataset)
+            else dataset.take(rows[num_test:num_aside])
+        ),
+        test=test if isinstance(test, Dataset) else dataset.take(rows[:num_test]),
+    )
+
+
+def check_fraction(part: str, fraction: float) -> None:
+    """Refuse a share that no split can have.
+
+    Args:
+        part: Whose share it is, for the message.
+        fraction: The share.
+
+    Raises:
+        InputError: If it is not a number in [0, 1).
+    """
+    number = isinstance(fraction, (int, float, np.integer, np.floating))
+    if not number or isinstance(fraction, bool) or not 0 <= fraction < 1:
+        raise InputError(f"the share for {part} must be in [0, 1), such as 0.1; got {fraction!r}")
+
+
+def _count(part: str, share: float | Dataset, size: int) -> int:
+    if isinstance(share, Dataset):
+        return 0
+    check_fraction(part, share)
+    count = round(share * size)
+    if count == 0:
+        raise InputError(
+            f"the {part} set would be empty: a share of {share:g} of {size} examples; "
+            f"make the share at least {math.ceil(1000 / size) / 1000:g}"
+        )
+    return count
+
+
+def _examples(x: np.ndarray) -> np.ndarray:
+    _refuse_objects(x, "x")
+    if x.dtype.kind not in "biuf":
+        raise InputError(f"x must be an array of real numbers, got {x.dtype}; encode it as numbers")
+    if x.ndim < 2:
+        raise InputError(
+            f"x must have shape (N, ...), a row an example, got {x.shape}; "
+            "x.reshape(-1, 1) makes each number an example"
+        )
+    if x.size == 0:
+        raise InputError(f"x is empty, of shape {x.shape}; give at least one example")
+    finite = np.isfinite(x)
+    if not finite.all():
+        row = int(np.argmin(finite.reshape(len(x), -1).all(axis=1)))
+        raise InputError(
+            f"x has {np.count_nonzero(~finite)} non-finite values ({np.count_nonzero(np.isnan(x))} "
+            f"of them NaN), the first in row {row}; drop those rows or fill the values in"
+        )
+    with np.errstate(over="ignore"):
+        single = np.asarray(x, dtype=np.float32, order="C")
+    if x.dtype.kind == "f" and x.dtype.itemsize > 4 and not np.isfinite(single).all():
+        raise InputError(
+            f"x reaches {np.abs(x).max():g}, too large for float32; rescale it, e.g. x / x.std()"
+        )
+    return single
+
+
+def _labels(labels: np.ndarray, size: int) -> np.ndarray:
+    _refuse_objects(labels, "labels")
+    if labels.ndim != 1:
+        raise InputError(
+            f"labels must have shape (N,), one an example, got {labels.shape}; "
+            "labels.argmax(axis=1) undoes a one-hot code"
+        )
+    if len(labels) != size:
+        raise InputError(f"{len(labels)} labels for {size} examples; give one label an example")
+    return labels
+
+
+def _refuse_objects(array: np.ndarray, name: str) -> None:
+    if array.dtype.hasobject:
+        raise InputError(
+            f"{name} holds Python objects, not numbers; give one dense array of numbers "
+            "(rows of unequal length, sparse matrices and tables have to be converted)"
+        )

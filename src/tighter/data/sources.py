@@ -1,0 +1,162 @@
+"""From a word or a path to a train, a validation and a test set."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tighter._errors import InputError
+from tighter.data.archive import read_archive
+from tighter.data.dataset import Dataset, Splits, check_fraction, split
+from tighter.data.idx import read_idx
+from tighter.data.raw import Part, Raw, to_datasets
+
+_ARCHIVES = (".npy", ".npz")
+_IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
+_IDX_EXPECTED = (
+    "train-images-idx3-ubyte and, where they exist, train-labels-idx1-ubyte, "
+    "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz"
+)
+_MOST_LISTED = 5
+
+
+def load(
+    source: str | Path,
+    *,
+    array: str | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    seed: int = 0,
+) -> Splits:
+    """Read a data set and split it.
+
+    Official parts are kept as they are; what is missing is carved from the train set by a seeded
+    permutation. Of uint8 arrays, those with values above 1 are divided by 255; other numbers stay.
+
+    Args:
+        source: One of
+
+            - the word "digits": scikit-learn's 1797 digits of 8 by 8 pixels, scaled to [0, 1] (a
+              folder of that name is "./digits");
+            - a folder of IDX files under the names of MNIST, gzipped or not;
+            - a `.npy` or `.npz` file, of which no pickle is ever read.
+        array: The array of an `.npz` file that holds the examples, where its name does not tell.
+            It is taken without labels.
+        validation: The share of the train set to set aside, unless the source has its own.
+        test: The same for the test set.
+        seed: Same seed, same split.
+
+    Returns:
+        The three parts.
+
+    Raises:
+        InputError: If the source cannot be found, read, understood or split.
+
+    Example:
+        >>> splits = load("digits", seed=1)
+        >>> splits.train.shape
+        (8, 8)
+    """
+    check_fraction("validation", validation)
+    check_fraction("test", test)
+    try:
+        datasets = _read(source, array)
+    except OSError as error:
+        raise InputError(
+            f"cannot read {source}: {error.strerror or error}; check the path and its permissions"
+        ) from error
+    return split(
+        datasets["train"],
+        validation=datasets.get("validation", validation),
+        test=datasets.get("test", test),
+        seed=seed,
+    )
+
+
+def _read(source: str | Path, array: str | None) -> dict[Part, Dataset]:
+    if not isinstance(source, (str, Path)):
+        raise InputError(
+            f"source must be a word or a path, got {type(source).__name__}; "
+            "for an array, make a Dataset of it and split that"
+        )
+    path = Path(os.path.expanduser(source))
+    if source == "digits":
+        _refuse_array(source, array)
+        return {"train": _digits()}
+    if source == "" or not path.exists():
+        raise InputError(_not_found(str(source)))
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    if path.is_dir():
+        _refuse_array(source, array)
+        return to_datasets(_read_folder(path), name)
+    if path.suffix.lower() in _ARCHIVES:
+        return to_datasets(read_archive(path, array=array), name)
+    if _IDX_NAME.fullmatch(path.name):
+        raise InputError(f"{path} is one file of several; name its folder, {path.parent}")
+    raise InputError(
+        f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
+        f"{', '.join(_ARCHIVES)}, a folder of IDX files, and the word 'digits'"
+    )
+
+
+def _refuse_array(source: str | Path, array: str | None) -> None:
+    if array is not None:
+        raise InputError(
+            f"array={array!r} names an array of an .npz file, and {source} is none; leave it out"
+        )
+
+
+def _not_found(source: str) -> str:
+    if difflib.get_close_matches(source.lower(), ["digits"]):
+        return f"there is no data source {source!r}; did you mean 'digits'?"
+    return (
+        f"there is no file or folder {source!r}; give an existing {', '.join(_ARCHIVES)} or "
+        "folder of IDX files, or the word 'digits'"
+    )
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits  # slow to import, and needed here alone
+
+    pixels, labels = load_digits(return_X_y=True)
+    x = np.asarray(pixels, dtype=np.float32).reshape(-1, 8, 8) / np.float32(16)
+    return Dataset(x, np.asarray(labels), "digits")
+
+
+def _read_folder(folder: Path) -> dict[Part, Raw]:
+    # Sorted, a plain file comes before its .gz; the first of several is taken. Archives from
+    # Kaggle hold folders under the names of files, hence is_file.
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    found: dict[tuple[str, str], Path] = {}
+    for name in names:
+        match = _IDX_NAME.fullmatch(name)
+        if match and (folder / name).is_file():
+            part, kind = match.group(1, 2)
+            found.setdefault(("train" if part == "train" else "test", kind), folder / name)
+    if ("train", "images") not in found:
+        raise InputError(_no_images(folder, names, [path.name for path in found.values()]))
+    parts: dict[Part, Raw] = {}
+    for part in ("train", "test"):
+        images, labels = found.get((part, "images")), found.get((part, "labels"))
+        if images is not None:
+            parts[part] = Raw(
+                read_idx(images), None if labels is None else read_idx(labels), str(images)
+            )
+    return parts
+
+
+def _no_images(folder: Path, names: list[str], idx_names: list[str]) -> str:
+    if idx_names:
+        return (
+            f"{folder} holds no train images, only {', '.join(idx_names)}; "
+            "add train-images-idx3-ubyte or train-images-idx3-ubyte.gz"
+        )
+    listed = names[:_MOST_LISTED]
+    if len(names) > _MOST_LISTED:
+        listed.append(f"and {len(names) - _MOST_LISTED} more")
+    return (
+        f"{folder} holds no IDX files, but {', '.join(listed) or 'nothing'}; "
+        f"expected are {_IDX_EXPECTED}"
+    )

@@ -1,0 +1,85 @@
+"""Drawing from any posterior, and stopping its parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Key, PyTree
+from numpyro.distributions import Distribution
+
+
+@runtime_checkable
+class Posterior(Protocol):
+    """What an approximate posterior has: a density, and `rsample` or (without a path) `sample`.
+
+    Any pytree with these methods is one; so is a `numpyro.distributions.Distribution` with empty
+    batch shape. Its parameters are its inexact array leaves.
+    """
+
+    def log_prob(self, value: Any) -> Array:
+        """Log density of one latent, a scalar in nats."""
+        ...
+
+
+def is_reparameterizable(posterior: Posterior) -> bool:
+    """Whether draws carry a derivative with respect to the posterior's parameters.
+
+    For a numpyro distribution its `has_rsample` answers; any other posterior says so by having a
+    method `rsample`.
+    """
+    if isinstance(posterior, Distribution):
+        return posterior.has_rsample
+    return hasattr(posterior, "rsample")
+
+
+def check_posterior(posterior: Posterior, *, needs_path: bool, estimator: str) -> None:
+    """Refuse a posterior with which the gradient can't be right.
+
+    Args:
+        posterior: The posterior of one example.
+        needs_path: Whether the estimator differentiates through the draws.
+        estimator: Its name, for the message.
+
+    Raises:
+        TypeError: If the posterior has no density or draws, isn't a pytree, or has no path where
+            the estimator needs one.
+        ValueError: If a numpyro posterior has a batch shape.
+    """
+    name = type(posterior).__name__
+    if not hasattr(posterior, "log_prob") or not (
+        hasattr(posterior, "rsample") or hasattr(posterior, "sample")
+    ):
+        raise TypeError(
+            "a posterior has log_prob(z) and rsample(key, sample_shape) or sample(key, "
+            f"sample_shape), got {name}"
+        )
+    if any(leaf is posterior for leaf in jax.tree.leaves(posterior)):
+        raise TypeError(
+            f"the posterior {name} is no pytree, so that its parameters can't be told from the "
+            "rest: make it an equinox.Module, or register it with jax.tree_util"
+        )
+    if isinstance(posterior, Distribution) and posterior.batch_shape != ():
+        raise ValueError(
+            f"the posterior {name} has batch shape {posterior.batch_shape}, a bound is over one "
+            "example with one latent: write .to_event() for a vector, vmap for a batch"
+        )
+    if needs_path and not is_reparameterizable(posterior):
+        raise TypeError(
+            f"{estimator} differentiates through the draws, and {name} has no reparameterized "
+            "ones (rsample): use ScoreFunction, VIMCO or WakePhi"
+        )
+
+
+def draw(posterior: Posterior, *, key: Key[Array, ""]) -> PyTree:
+    """One latent, with a derivative where the posterior has one."""
+    if is_reparameterizable(posterior):
+        return posterior.rsample(key, ())  # type: ignore[attr-defined]
+    return jax.lax.stop_gradient(posterior.sample(key, ()))  # type: ignore[attr-defined]
+
+
+def stop_parameters(tree: PyTree) -> PyTree:
+    """The same pytree with no derivative through its arrays."""
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    return eqx.combine(jax.lax.stop_gradient(arrays), rest)

@@ -1,0 +1,57 @@
+"""The shape of the importance weights' tail: Pareto k̂."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+
+def tail_size(num_samples: int) -> int:
+    """How many of the largest weights the Pareto fit uses: a fifth of them, at most 3√K.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto smoothed importance sampling", 2024, sec. 3.
+    """
+    return math.floor(num_samples / 5 if num_samples <= 225 else 3 * math.sqrt(num_samples))
+
+
+def pareto_k(largest: Float[np.ndarray, "batch tail_and_one"]) -> Float[np.ndarray, " batch"]:
+    """Pareto k̂ of each row from its largest log weights alone.
+
+    Args:
+        largest: The `tail_size(K) + 1` largest of K log weights, in any order.
+
+    Returns:
+        k̂, one a row: up to 0.7 the importance sampling estimate can be trusted. 0 where the
+        weights in the tail are all the same, infinite where they span more than 700 nats, NaN
+        where there are fewer than five in it or one is not finite.
+
+    References:
+        Vehtari et al., 2024, eq. 8 and sec. 3.2.4.
+    """
+    return np.array([_one(np.sort(row.astype(np.float64))) for row in largest])
+
+
+def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> float:
+    tail = ascending.size - 1
+    if tail < 5 or not np.isfinite(ascending[1:]).all():
+        return math.nan
+    if not np.isfinite(ascending[0]):
+        ascending = np.maximum(ascending, ascending[1] - 700)
+    if ascending[-1] - ascending[1] < 1e-5:
+        return 0.0
+    if ascending[-1] - ascending[1] > 700:
+        return math.inf  # weights that vanish beside the largest even in double precision
+    # The fit looks at the tail and at the largest weight below it, so that the others can be any
+    # smaller ones. Of n log weights with an efficiency r, n r <= 225, psislw takes n/5 as the
+    # tail. It computes on minus its argument.
+    padded = np.concatenate([np.full(4 * tail - 1, ascending[0] - 1), ascending])
+    # Imported late: it brings scipy.stats, two seconds that training need not wait for.
+    from arviz_stats.base import array_stats  # pyright: ignore[reportPrivateImportUsage]
+
+    efficiency = 200 / padded.size
+    with np.errstate(all="ignore"):
+        _, shape = array_stats.psislw(-padded, r_eff=efficiency)  # pyright: ignore[reportArgumentType]
+    return float(shape)

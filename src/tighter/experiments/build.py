@@ -1,0 +1,156 @@
+"""From a configuration to the objects that it speaks of."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+
+from tighter._errors import InputError
+from tighter._names import unknown
+from tighter.bounds import Side, bound_from_name
+from tighter.data import Binarization, Splits, binarize, check_pixels, load
+from tighter.experiments.configuration import Configuration
+from tighter.gradients import estimator_from_name
+from tighter.models import OBSERVATIONS, VAE, Observation
+from tighter.objective import Objective
+from tighter.training import SCHEDULES
+
+
+def resolved(configuration: Configuration, *, num_examples: int) -> Configuration:
+    """The configuration with what was left out decided."""
+    changes: dict[str, dict[str, Any]] = {}
+    if configuration.training.epochs is None:
+        changes["training"] = {"epochs": 100 if num_examples < 5000 else 20}
+    if configuration.data.binarization is None:
+        bernoulli = configuration.model.observation == "bernoulli"
+        changes["data"] = {"binarization": "stochastic" if bernoulli else "none"}
+    return configuration.updated(changes, where="defaults")
+
+
+def check_seed(seed: int) -> int:
+    """The seed, if it is one that every generator takes.
+
+    Raises:
+        InputError: If it is negative, or 2³² or more.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"a seed is a whole number from 0 to 4294967295, got {seed}")
+    return seed
+
+
+def check_counts(configuration: Configuration) -> None:
+    """Refuse numbers that would only be found wrong when training is over.
+
+    Raises:
+        InputError: If one is below 1, or the seed is none.
+    """
+    check_seed(configuration.training.seed)
+    evaluation = configuration.evaluation
+    for name in ("num_samples", "num_examples"):
+        if getattr(evaluation, name) < 1:
+            raise InputError(f"evaluation.{name} is at least 1, got {getattr(evaluation, name)}")
+
+
+def build_data(configuration: Configuration) -> Splits:
+    """The examples, checked against what the observations can explain."""
+    data = configuration.data
+    splits = load(
+        data.source,
+        array=data.array,
+        validation=data.validation,
+        test=data.test,
+        seed=configuration.training.seed,
+    )
+    observation = build_observation(configuration)
+    if observation.support != (0.0, 1.0):
+        return splits
+    for part in (splits.train, splits.validation, splits.test):
+        check_pixels(
+            part,
+            Binarization(data.binarization or "stochastic"),
+            observation_name=type(observation).__name__,
+        )
+    return splits
+
+
+def build_observation(configuration: Configuration) -> Observation:
+    """The observation family."""
+    model = configuration.model
+    if model.observation not in OBSERVATIONS:
+        raise unknown("observation", model.observation, OBSERVATIONS)
+    if not model.scale > 0:
+        raise InputError(f"model.scale is a standard deviation, above zero, got {model.scale}")
+    arguments = {
+        "bernoulli": {},
+        "gaussian": {"scale": model.scale},
+        "learned-gaussian": {"log_scale": np.log(model.scale)},
+    }
+    return OBSERVATIONS[model.observation](**arguments[model.observation])
+
+
+def build_model(
+    configuration: Configuration, shape: tuple[int, ...], data_mean: np.ndarray | None
+) -> VAE:
+    """The model before training, from the configuration's seed."""
+    model = configuration.model
+    try:
+        return eqx.filter_jit(VAE.create)(  # one program to compile instead of one a layer
+            shape,
+            num_latent=model.latent,
+            hidden=model.hidden,
+            network=model.network,
+            activation=model.activation,
+            observation=build_observation(configuration),
+            data_mean=data_mean,
+            key=jax.random.key(configuration.training.seed),
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"[model]: {error}") from None
+
+
+def build_objective(configuration: Configuration) -> Objective:
+    """The bound and its gradient."""
+    objective = configuration.objective
+    try:
+        built = Objective(
+            bound=bound_from_name(objective.bound),
+            gradient=estimator_from_name(objective.gradient),
+            num_samples=objective.num_samples,
+            num_outer=objective.num_outer,
+            num_backward=objective.num_backward,
+            chunk_size=objective.chunk_size,
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"[objective]: {error}") from None
+    if built.bound.side is Side.UPPER:
+        raise InputError(
+            f"{objective.bound} is an upper bound on log p: maximizing it trains nothing; train "
+            "with a lower bound (elbo, iwae, renyi:0.5)"
+        )
+    return built
+
+
+def build_optimizer(configuration: Configuration, num_steps: int) -> optax.GradientTransformation:
+    """Adam with the configuration's schedule."""
+    training = configuration.training
+    if training.schedule not in SCHEDULES:
+        raise unknown("schedule", training.schedule, SCHEDULES)
+    if not training.learning_rate > 0:
+        raise InputError(f"training.learning_rate is above zero, got {training.learning_rate}")
+    schedule = SCHEDULES[training.schedule](training.learning_rate, num_steps)
+    return optax.adam(schedule, eps=training.adam_epsilon)
+
+
+def build_transform(configuration: Configuration) -> functools.partial:
+    """Binarization of a batch, as training and evaluation apply it."""
+    binarization = Binarization(configuration.data.binarization or "none")
+    return functools.partial(binarize, binarization=binarization)

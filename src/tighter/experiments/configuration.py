@@ -1,0 +1,228 @@
+"""A run's configuration: frozen dataclasses, from defaults, TOML, and a.b=c."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tighter._errors import InputError
+from tighter._names import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfiguration:
+    """What to learn from.
+
+    Attributes:
+        source: "digits", a folder of IDX files, a .npy or a .npz file.
+        array: The array of a .npz file to take, where its names don't tell.
+        binarization: "none", "threshold" or "stochastic"; left out, stochastic for Bernoulli
+            observations and none for others.
+        validation: Share of the training examples held out for validation.
+        test: Share of the examples held out for testing, where there is no official test set.
+    """
+
+    source: str = "digits"
+    array: str | None = None
+    binarization: str | None = None
+    validation: float = 0.1
+    test: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfiguration:
+    """The variational autoencoder.
+
+    Attributes:
+        network: "mlp" or "convolutional".
+        hidden: Widths of the encoder's hidden layers, or channels of its convolutions.
+        latent: Dimensions of z.
+        activation: "tanh", "relu", "gelu", "silu" or "softplus".
+        observation: "bernoulli", "gaussian" or "learned-gaussian".
+        scale: Standard deviation of Gaussian observations; where it is learned, where it starts.
+    """
+
+    network: str = "mlp"
+    hidden: tuple[int, ...] = (200, 200)
+    latent: int = 20
+    activation: str = "tanh"
+    observation: str = "bernoulli"
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfiguration:
+    """What is maximized, and how its gradient is estimated.
+
+    Attributes:
+        bound: "elbo", "iwae", "renyi:0.5", "jackknife:1", "ciwae:0.5".
+        gradient: "doubly-reparameterized", "reparameterized", "sticking-the-landing", "vimco", …
+        num_samples: Draws in a bound, K.
+        num_outer: Independent bounds averaged, M.
+        num_backward: Of the K draws, how many are backpropagated; left out, all.
+        chunk_size: Draws in memory at a time; left out, all.
+    """
+
+    bound: str = "iwae"
+    gradient: str = "doubly-reparameterized"
+    num_samples: int = 8
+    num_outer: int = 1
+    num_backward: int | None = None
+    chunk_size: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfiguration:
+    """How it is trained.
+
+    Attributes:
+        epochs: Passes over the data; left out, 100 for fewer than 5,000 examples and 20 for more.
+        batch_size: Examples a step.
+        learning_rate: Adam's.
+        schedule: "constant", "cosine", "steps" or "iwae".
+        adam_epsilon: Added to Adam's denominator.
+        seed: Of the splits, the parameters and every draw.
+    """
+
+    epochs: int | None = None
+    batch_size: int = 50
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    adam_epsilon: float = 1e-4
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfiguration:
+    """How it is scored.
+
+    Attributes:
+        num_samples: Draws of the test log-likelihood.
+        num_examples: Test examples at most, the first ones.
+    """
+
+    num_samples: int = 5000
+    num_examples: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """Everything that makes a run."""
+
+    data: DataConfiguration = DataConfiguration()
+    model: ModelConfiguration = ModelConfiguration()
+    objective: ObjectiveConfiguration = ObjectiveConfiguration()
+    training: TrainingConfiguration = TrainingConfiguration()
+    evaluation: EvaluationConfiguration = EvaluationConfiguration()
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain nested dictionaries, as JSON and TOML have them."""
+        nested = dataclasses.asdict(self)
+        nested["model"]["hidden"] = list(self.model.hidden)
+        return nested
+
+    def updated(self, changes: Mapping[str, Any], *, where: str) -> Configuration:
+        """The same with some values replaced.
+
+        Args:
+            changes: New values by section and key.
+            where: Where they come from, for messages ("run.toml").
+
+        Raises:
+            InputError: If a section or key is unknown, or a value of another type.
+        """
+        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name, values in changes.items():
+            if name not in sections:
+                raise _prefixed(where, unknown("section", name, sections))
+            if not isinstance(values, Mapping):
+                raise InputError(f"{where}: {name} is a section, write [{name}] and keys below it")
+            section = sections[name]
+            hints = typing.get_type_hints(type(section))
+            for key in values:
+                if key not in hints:
+                    raise _prefixed(where, unknown(f"key of [{name}]", key, hints))
+            converted = {
+                key: _converted(value, hints[key], f"{where}: {name}.{key}")
+                for key, value in values.items()
+            }
+            sections[name] = dataclasses.replace(section, **converted)
+        return Configuration(**sections)
+
+    def differences(self, other: Configuration) -> list[str]:
+        """What differs, a phrase a key: "training.epochs is 20 there and 30 here"."""
+        theirs, ours = other.to_dict(), self.to_dict()
+        return [
+            f"{section}.{key} is {theirs[section][key]!r} there and {value!r} here"
+            for section, values in ours.items()
+            for key, value in values.items()
+            if theirs[section][key] != value
+        ]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The sections of a TOML file.
+
+    Raises:
+        InputError: If it can't be read, or isn't TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise InputError(f"the configuration {path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"the configuration {path} is not valid TOML: {error}") from None
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings `section.key=value`, the value as TOML writes it, or a bare word.
+
+    Raises:
+        InputError: If one has another form.
+    """
+    nested: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        place, equals, text = setting.partition("=")
+        section, dot, key = place.strip().partition(".")
+        if not (equals and dot and section and key):
+            raise InputError(
+                f"--set takes section.key=value (training.batch_size=20), got {setting!r}"
+            )
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        nested.setdefault(section, {})[key] = value
+    return nested
+
+
+def _prefixed(where: str, error: InputError) -> InputError:
+    return InputError(f"{where}: {error}")
+
+
+def _converted(value: Any, hint: Any, place: str) -> Any:
+    """The value as the field's type has it, or an error that names the place."""
+    optional = isinstance(hint, types.UnionType)
+    if optional:
+        if value is None or value == "none":
+            return None if value is None or hint != (str | None) else value
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if hint is int and whole:
+        return value
+    if hint is float and (whole or isinstance(value, float)):
+        return float(value)
+    if hint is str and isinstance(value, str):
+        return value
+    if typing.get_origin(hint) is tuple:
+        values = value if isinstance(value, list | tuple) else [value]
+        if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+            return tuple(values)
+    wanted = {int: "a whole number", float: "a number", str: "a word in quotes"}
+    raise InputError(f"{place} is {wanted.get(hint, 'a list of whole numbers')}, got {value!r}")

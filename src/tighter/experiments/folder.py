@@ -1,0 +1,102 @@
+"""A run's folder: its configuration and results, each file whole or absent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tighter._errors import InputError
+from tighter.experiments.configuration import Configuration
+
+CONFIGURATION = "configuration.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """A folder that holds a run.
+
+    Attributes:
+        path: Where it is.
+        configuration: What made the run.
+        shape: Shape of one example.
+        record: configuration.json, whole.
+    """
+
+    path: Path
+    configuration: Configuration
+    shape: tuple[int, ...]
+    record: dict[str, Any]
+
+
+def open_run(path: Path) -> RunFolder:
+    """Read what a run is.
+
+    Raises:
+        InputError: If the folder doesn't exist, is no run, or its configuration is damaged.
+    """
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist: name the folder of a run (tighter train prints it)"
+        )
+    file = path / CONFIGURATION
+    if not file.is_file():
+        raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
+    try:
+        record = json.loads(file.read_text())
+        configuration = Configuration().updated(record["configuration"], where=str(file))
+        return RunFolder(path, configuration, tuple(record["shape"]), record)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: {type(error).__name__} {error}") from None
+
+
+def new_run_path(configuration: Configuration) -> Path:
+    """The first free folder runs/NAME-BOUND-N."""
+    data = configuration.data
+    name = Path(data.source).expanduser().resolve().stem if data.source != "digits" else "digits"
+    stem = f"{name}-{configuration.objective.bound}".replace(":", "")
+    number = 1
+    while (Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return Path("runs") / f"{stem}-{number}"
+
+
+def newest_run() -> Path:
+    """The folder below runs/ that was changed last.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = sorted(Path("runs").glob(f"*/{CONFIGURATION}"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise InputError("there is no run to resume below runs/: name its folder")
+    return found[-1].parent
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON by way of a temporary file."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed .npz by way of a temporary file."""
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    temporary.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Of tighter, Python, and the parts that numbers depend on."""
+    parts = ("tighter", "jax", "jaxlib", "equinox", "numpyro", "optax", "numpy")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in parts}

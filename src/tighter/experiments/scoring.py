@@ -1,0 +1,113 @@
+"""The test log-likelihood of a run, and the record of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tighter._errors import InputError
+from tighter.data import Dataset
+from tighter.evaluation import LogLikelihood, log_likelihood
+from tighter.experiments.build import build_model, build_objective, build_transform, check_seed
+from tighter.experiments.configuration import Configuration
+from tighter.experiments.folder import RunFolder, write_arrays, write_json
+from tighter.models import VAE
+from tighter.training import load_parameters
+
+Announce = Callable[[str], None]
+
+
+def load_model(run: RunFolder, *, which: str = "best") -> VAE:
+    """The trained model of a run: its "best" or its "last" parameters."""
+    model = build_model(run.configuration, run.shape, None)
+    return load_parameters(run.path / f"{which}.safetensors", model)
+
+
+def score(
+    model: VAE,
+    test: Dataset,
+    configuration: Configuration,
+    run: RunFolder,
+    *,
+    num_samples: int | None = None,
+    num_examples: int | None = None,
+    seed: int | None = None,
+    which: str = "best",
+    announce: Announce = lambda line: None,
+) -> dict[str, Any]:
+    """Estimate the test log-likelihood of a run's model and store it in the run's folder.
+
+    Args:
+        model: The trained model.
+        test: The test examples.
+        configuration: The run's.
+        run: Where to store the record.
+        num_samples: Draws an example; the configuration's if left out.
+        num_examples: Test examples, the first ones; the configuration's if left out.
+        seed: Of binarization and draws; the configuration's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
+        announce: Told what is going on.
+
+    Returns:
+        The record, in nats a datum.
+    """
+    if test.shape != run.shape:
+        raise InputError(
+            f"the data's examples have shape {test.shape} and the run was trained on {run.shape}: "
+            "the data has changed"
+        )
+    began = time.monotonic()
+    num_samples = num_samples or configuration.evaluation.num_samples
+    num_examples = min(num_examples or configuration.evaluation.num_examples, len(test))
+    seed = check_seed(configuration.training.seed if seed is None else seed)
+    announce(f"log-likelihood of {num_examples} test examples, K = {num_samples}")
+    transform_key, likelihood_key, bound_key = jax.random.split(jax.random.key(seed), 3)
+    xs = build_transform(configuration)(jnp.asarray(test.x[:num_examples]), key=transform_key)
+    estimates = log_likelihood(model, xs, num_samples=num_samples, key=likelihood_key)
+    bounds = _bounds(model, configuration, xs, bound_key)
+    record = {
+        "split": "test",
+        "parameters": which,
+        "num_examples": num_examples,
+        "num_samples": num_samples,
+        "seed": seed,
+        **summary(estimates),
+        "bound": float(bounds.mean()),
+        "seconds": time.monotonic() - began,
+    }
+    write_arrays(run.path / "evaluation.npz", estimates._asdict())
+    write_json(run.path / "evaluation.json", record)
+    return record
+
+
+def summary(estimates: LogLikelihood) -> dict[str, float]:
+    """Mean log-likelihood with both of its errors, and whether it can be trusted."""
+    count = estimates.value.size
+    monte_carlo = float(np.sqrt((estimates.standard_error**2).sum()) / count)
+    known = estimates.pareto_k[~np.isnan(estimates.pareto_k)]
+    return {
+        "log_likelihood": float(estimates.value.mean()),
+        "standard_error": float(estimates.value.std(ddof=1) / np.sqrt(count))
+        if count > 1
+        else None,
+        "monte_carlo_error": monte_carlo if np.isfinite(monte_carlo) else None,
+        "median_ess": float(np.median(estimates.ess)),
+        "share_pareto_k_above_0.7": float((known > 0.7).mean()) if known.size else None,
+    }  # type: ignore[return-value]
+
+
+def _bounds(model: VAE, configuration: Configuration, xs: jax.Array, key: jax.Array) -> np.ndarray:
+    """The trained objective's bound, a block of examples at a time."""
+    objective = build_objective(configuration)
+    bounds = eqx.filter_jit(lambda model, xs, key: objective.batch(model, xs, key=key))
+    size = max(1, 8192 // (objective.num_samples * objective.num_outer))
+    blocks = [xs[start : start + size] for start in range(0, xs.shape[0], size)]
+    keys = jax.random.split(key, len(blocks))
+    parts = [bounds(model, block, k) for block, k in zip(blocks, keys, strict=True)]
+    return np.concatenate([np.asarray(part) for part in parts])

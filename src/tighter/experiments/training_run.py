@@ -1,0 +1,157 @@
+"""The main job: configuration to a trained model, its score and its pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from tighter._errors import InputError
+from tighter.data import Splits
+from tighter.experiments.build import (
+    build_data,
+    build_model,
+    build_objective,
+    build_optimizer,
+    build_transform,
+    check_counts,
+    resolved,
+)
+from tighter.experiments.configuration import Configuration
+from tighter.experiments.folder import (
+    CONFIGURATION,
+    RunFolder,
+    open_run,
+    versions,
+    write_arrays,
+    write_json,
+)
+from tighter.experiments.pictures import picture_arrays
+from tighter.experiments.scoring import score
+from tighter.models import VAE
+from tighter.training import FitResult, check_numbers, fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        run: Its folder.
+        fit: The training's result.
+        evaluation: The test log-likelihood's record; None where training was interrupted.
+    """
+
+    run: RunFolder
+    fit: FitResult
+    evaluation: dict[str, Any] | None
+
+
+def train(
+    configuration: Configuration,
+    path: Path,
+    *,
+    resume: bool = False,
+    command: str = "",
+    announce: Callable[[str], None] = lambda line: None,
+    show_progress: bool | None = None,
+) -> Outcome:
+    """Train, score on the test set, store what a report is drawn from.
+
+    Args:
+        configuration: What to do.
+        path: The run's folder.
+        resume: Go on with the run in it.
+        command: The command that asked for it, for the record.
+        announce: Told what is going on, a line at a time.
+        show_progress: As in `tighter.fit`.
+
+    Returns:
+        Folder, training result and score.
+
+    Raises:
+        InputError: If the data, the configuration or the folder is not right.
+        NonFiniteError: If training meets a value that is not finite.
+    """
+    if not resume and (path / CONFIGURATION).exists():
+        raise InputError(
+            f"{path} already holds a run: add --resume to go on with it, or name another folder"
+        )
+    check_counts(configuration)
+    build_objective(configuration)
+    splits = build_data(configuration)
+    configuration = resolved(configuration, num_examples=len(splits.train))
+    training = configuration.training
+    objective = build_objective(configuration)
+    shape = splits.train.shape
+    model = build_model(configuration, shape, splits.train.x.mean(axis=0))
+    epochs = training.epochs or 0
+    check_numbers(
+        splits.train.x, splits.validation.x, num_epochs=epochs, batch_size=training.batch_size
+    )
+    num_steps = epochs * (len(splits.train) // training.batch_size)
+    optimizer = build_optimizer(configuration, num_steps)
+    if not resume or not (path / CONFIGURATION).exists():
+        _write_configuration(path, configuration, model, splits, command)
+    run = open_run(path)
+    announce(
+        f"{objective.bound} with {objective.gradient}, K = {objective.num_samples}, on "
+        f"{len(splits.train)} examples of {splits.train.name} {shape}, "
+        f"{epochs} epochs; run folder {path}"
+    )
+    if objective.bias:
+        announce(f"note: {objective.bias}")
+    result = fit(
+        model,
+        splits.train,
+        objective,
+        optimizer=optimizer,
+        num_epochs=epochs,
+        batch_size=training.batch_size,
+        key=jax.random.key(training.seed),
+        validation=splits.validation.x[:2000],
+        directory=path,
+        resume=resume,
+        transform=build_transform(configuration),
+        show_progress=show_progress,
+    )
+    if result.interrupted:
+        return Outcome(run, result, None)
+    evaluation = score(result.best_model, splits.test, configuration, run, announce=announce)
+    draw_pictures(run, result.best_model, splits)
+    return Outcome(run, result, evaluation)
+
+
+def draw_pictures(run: RunFolder, model: VAE, splits: Splits) -> None:
+    """Store the arrays of the report's pictures in the run's folder."""
+    key = jax.random.key(run.configuration.training.seed)
+    arrays = picture_arrays(model, splits, build_transform(run.configuration), key=key)
+    write_arrays(run.path / "pictures.npz", arrays)
+
+
+def _write_configuration(
+    path: Path, configuration: Configuration, model: VAE, splits: Splits, command: str
+) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder {path} can't be made: {error.strerror}") from None
+    sizes = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    arrays = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    record = {
+        "command": command,
+        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "configuration": configuration.to_dict(),
+        "shape": list(splits.train.shape),
+        "data_sizes": sizes,
+        "num_parameters": sum(math.prod(leaf.shape) for leaf in arrays),
+        "device": str(jax.devices()[0]),
+        "versions": versions(),
+    }
+    write_json(path / CONFIGURATION, record)

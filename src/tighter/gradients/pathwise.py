@@ -1,0 +1,103 @@
+"""Estimators through the path z = z(epsilon, phi): they need a reparameterizable posterior."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tighter.bounds import Bound, as_bound
+from tighter.gradients._estimator import (
+    UNBIASED_EVERYWHERE,
+    Bias,
+    BiasKind,
+    Coefficients,
+    Estimator,
+)
+
+
+class Reparameterized(Estimator):
+    r"""Total derivative of the bound through the draws: model a, score −a, path a.
+
+    What automatic differentiation gives with no stop anywhere. Unbiased for every bound. With IWAE
+    its signal-to-noise ratio for the posterior falls as $K^{-1/2}$.
+
+    References:
+        Kingma & Welling, "Auto-encoding variational Bayes", 2014; Rainforth et al., "Tighter
+        variational bounds are not necessarily better", 2018, theorem 1.
+    """
+
+    uses_score: ClassVar[bool] = True
+    uses_path: ClassVar[bool] = True
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, −a, a)."""
+        weights = as_bound(bound).weights(log_weights)
+        return Coefficients(model=weights, score=-weights, path=weights)
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased."""
+        return UNBIASED_EVERYWHERE
+
+
+class StickingTheLanding(Estimator):
+    r"""The total derivative without the score of log q: model a, score 0, path a.
+
+    For the ELBO the score's expectation is zero, so that dropping it is free, and at the exact
+    posterior no noise is left. For a bound with curvature (IWAE with K > 1) the score counts, and
+    without it the posterior follows $-\mathrm{KL}(p(z \mid x) \| q)$ in the limit of many draws.
+
+    References:
+        Roeder, Wu & Duvenaud, "Sticking the landing", 2017, eq. 8.
+    """
+
+    uses_score: ClassVar[bool] = False
+    uses_path: ClassVar[bool] = True
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, 0, a)."""
+        weights = as_bound(bound).weights(log_weights)
+        return Coefficients(model=weights, score=jnp.zeros_like(weights), path=weights)
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased for the ELBO alone."""
+        if as_bound(bound).is_linear:
+            return Bias("the dropped score has expectation zero for the ELBO")
+        return Bias(
+            "biased for the posterior with more than one draw: it drops a score whose "
+            "expectation is not zero (with IWAE it tends to the gradient of −KL(posterior‖q)); "
+            "DoublyReparameterized is the unbiased one",
+            phi=BiasKind.OTHER_OBJECTIVE,
+        )
+
+
+class DoublyReparameterized(Estimator):
+    r"""The score reparameterized once more: model a, score 0, path a − h.
+
+    With IWAE the path's coefficients are the squared normalized weights, with the ELBO 1/K (where
+    it is sticking the landing). Unbiased for every bound, if z was drawn from the density whose
+    score it is; noiseless at the exact posterior; with IWAE its signal-to-noise ratio for the
+    posterior grows as $K^{1/2}$.
+
+    References:
+        Tucker, Lawson, Gu & Maddison, "Doubly reparameterized gradient estimators for Monte Carlo
+        objectives", 2018, eq. 8.
+    """
+
+    uses_score: ClassVar[bool] = False
+    uses_path: ClassVar[bool] = True
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, 0, a − h)."""
+        bound = as_bound(bound)
+        weights = bound.weights(log_weights)
+        return Coefficients(
+            model=weights,
+            score=jnp.zeros_like(weights),
+            path=weights - bound.curvature(log_weights),
+        )
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased."""
+        return UNBIASED_EVERYWHERE

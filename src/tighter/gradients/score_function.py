@@ -1,0 +1,133 @@
+"""Estimators through the score of q: they need draws and densities, and no path."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tighter.bounds import Bound, as_bound
+from tighter.gradients._estimator import (
+    UNBIASED_EVERYWHERE,
+    Bias,
+    Coefficients,
+    Estimator,
+)
+
+
+class Baseline(eqx.Module):
+    """A control variate b_k for the k-th draw, a function of the other draws alone."""
+
+    @abc.abstractmethod
+    def __call__(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The baseline of each draw, in nats."""
+
+    def min_samples(self, bound: Bound) -> int:
+        """The fewest draws for which the baseline is defined."""
+        return bound.min_samples
+
+
+class LeaveOneOut(Baseline):
+    r"""The bound of the other K − 1 draws, $b_k = F(\ell_{-k})$.
+
+    References:
+        Mnih & Rezende, "Variational inference for Monte Carlo objectives", 2016, sec. 2.5 (its
+        arithmetic-mean variant, for IWAE); Kool, van Hoof & Welling, "Buy 4 REINFORCE samples, get
+        a baseline for free!", 2019, for the ELBO.
+    """
+
+    def __call__(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The bound without each draw in turn."""
+        num = log_weights.shape[0]
+        others = np.array([[j for j in range(num) if j != k] for k in range(num)], int)
+        return jax.vmap(bound)(log_weights[others])
+
+    def min_samples(self, bound: Bound) -> int:
+        """One more than the bound needs."""
+        return bound.min_samples + 1
+
+
+class ScoreFunction(Estimator):
+    r"""Score-function estimator (REINFORCE): model a, score $(F - b_k) - a_k$, path 0.
+
+    The integrand's dependence on q gives −a, the draws' dependence F − b_k. Needs no path, so it
+    works for any q; log p is not differentiated with respect to z.
+
+    Args:
+        baseline: Control variate of each draw: None for none, `LeaveOneOut()`, or any `Baseline`.
+
+    References:
+        Williams, "Simple statistical gradient-following algorithms", 1992; Paisley, Blei & Jordan,
+        "Variational Bayesian inference with stochastic search", 2012, eq. 4.
+    """
+
+    uses_score: ClassVar[bool] = True
+    uses_path: ClassVar[bool] = False
+
+    baseline: Baseline | None = None
+
+    def __check_init__(self) -> None:
+        """Refuse what is no baseline."""
+        if not (self.baseline is None or isinstance(self.baseline, Baseline)):
+            raise TypeError(
+                f"baseline is None or an object such as LeaveOneOut(), got {self.baseline!r}"
+            )
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, F − b − a, 0)."""
+        bound = as_bound(bound)
+        signal = bound(log_weights)
+        if self.baseline is not None:
+            signal = signal - self.baseline(bound, log_weights)
+        return _from_signal(signal, bound.weights(log_weights))
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased."""
+        return UNBIASED_EVERYWHERE
+
+    def min_samples(self, bound: Bound) -> int:
+        """What the baseline needs."""
+        return bound.min_samples if self.baseline is None else self.baseline.min_samples(bound)
+
+
+class VIMCO(Estimator):
+    r"""Score function with a leave-one-out of K terms: model a, score $F - F_{-k} - a_k$, path 0.
+
+    $F_{-k}$ is the bound with $\ell_k$ replaced by the mean of the others (the geometric mean of
+    their weights), so that it keeps K terms.
+
+    References:
+        Mnih & Rezende, "Variational inference for Monte Carlo objectives", 2016, eqs. 9-10.
+    """
+
+    uses_score: ClassVar[bool] = True
+    uses_path: ClassVar[bool] = False
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, F − F_{−k} − a, 0)."""
+        bound = as_bound(bound)
+        num = log_weights.shape[0]
+        if num < 2:
+            raise ValueError("VIMCO needs 2 draws or more, got 1: raise num_samples")
+        same = jnp.eye(num, dtype=bool)
+        mean_of_others = jnp.sum(jnp.where(same, 0, log_weights), axis=1) / (num - 1)
+        replaced = jnp.where(same, mean_of_others[:, None], log_weights)
+        signal = bound(log_weights) - jax.vmap(bound)(replaced)
+        return _from_signal(signal, bound.weights(log_weights))
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased."""
+        return UNBIASED_EVERYWHERE
+
+    def min_samples(self, bound: Bound) -> int:
+        """Two at least: the baseline is made of the other draws."""
+        return max(2, bound.min_samples)
+
+
+def _from_signal(signal: Array, weights: Float[Array, " K"]) -> Coefficients:
+    return Coefficients(model=weights, score=signal - weights, path=jnp.zeros_like(weights))

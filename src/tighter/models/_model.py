@@ -1,0 +1,68 @@
+"""What every latent-variable model can do."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Key, PyTree
+
+from tighter.distributions import draw
+
+
+class LatentVariableModel(eqx.Module):
+    """A prior p(z), a likelihood p(x|z) and an approximate posterior q(z|x), for one example.
+
+    Any `eqx.Module` with `log_joint` and `posterior` serves the objectives and the log-likelihood;
+    this class adds what can be built from prior, likelihood and posterior.
+    """
+
+    @property
+    @abc.abstractmethod
+    def prior(self) -> Any:
+        """p(z), a distribution with empty batch shape."""
+
+    @abc.abstractmethod
+    def likelihood(self, z: PyTree) -> Any:
+        """p(x|z), a distribution with empty batch shape."""
+
+    @abc.abstractmethod
+    def posterior(self, x: Array) -> Any:
+        """q(z|x), a distribution with empty batch shape."""
+
+    @abc.abstractmethod
+    def log_joint(self, x: Array) -> Callable[[PyTree], Array]:
+        """Z -> log p(x, z), in nats."""
+
+    def sample(self, key: Key[Array, ""], n: int) -> Array:
+        """`n` draws of x from the model: z from the prior, x from the likelihood.
+
+        Args:
+            key: Random key.
+            n: How many.
+
+        Returns:
+            Shape (n, *shape of x).
+        """
+
+        def one(key: Key[Array, ""]) -> Array:
+            latent_key, observation_key = jax.random.split(key)
+            z = self.prior.sample(latent_key)
+            return self.likelihood(z).sample(observation_key)
+
+        return jax.vmap(one)(jax.random.split(key, n))
+
+    def reconstruct(self, x: Array, key: Key[Array, ""]) -> Array:
+        """Mean of p(x|z) at one draw z from q(z|x).
+
+        Args:
+            x: One example.
+            key: Random key.
+
+        Returns:
+            An array of the shape of x.
+        """
+        return self.likelihood(draw(self.posterior(x), key=key)).mean

@@ -1,0 +1,203 @@
+"""The sections of numbers: the answer, training, how far to trust it, how the run was made."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tighter.report.curves import bound_curves, draw_bounds
+from tighter.report.histograms import draw_ess, draw_khat, draw_log_likelihoods, finite
+from tighter.report.markup import (
+    code,
+    escaped,
+    figure,
+    missing,
+    plot,
+    plots,
+    remark,
+    section,
+    stats,
+    table,
+)
+from tighter.report.records import EVALUATION, EXAMPLES, METRICS, RunRecord, number
+from tighter.report.words import count, decimals, percent, signed, tail_share, verdict
+
+_SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
+
+
+def answer(record: RunRecord) -> str:
+    """The log-likelihood in big type, its errors, and the verdict."""
+    if record.evaluation is None:
+        line = missing("There is no log-likelihood yet.", record.remedy(EVALUATION))
+        return section("result", "Log-likelihood", line, stats(_best(record)))
+    evaluation = record.evaluation
+    value, error = (number(evaluation.get(key)) for key in ("log_likelihood", "standard_error"))
+    examples, draws = (number(evaluation.get(key)) for key in ("num_examples", "num_samples"))
+    places = decimals(error)
+    spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
+    split = escaped(evaluation.get("split") or "")
+    over = f"{count(examples)} {split} examples" if examples >= 0 else f"{split} examples"
+    share = tail_share(record)
+    judged = verdict(evaluation, share)
+    return section(
+        "result",
+        f"{split.capitalize()} log-likelihood" if split else "Log-likelihood",
+        f'<p class="big"><b>{signed(value, places)}</b>{spread} <small>nats per datum</small></p>',
+        f'<p class="under">Mean{" ± standard error" if spread else ""} over {over}'
+        + (f", each from {count(draws)} importance samples." if draws >= 0 else ".")
+        + "</p>",
+        stats(_errors(evaluation, value, draws, share)),
+        f'<p class="verdict {judged.level}"><span class="symbol" aria-hidden="true">'
+        f"{_SYMBOLS[judged.level]}</span><span><b>{judged.title}</b> {judged.text}</span></p>",
+    )
+
+
+def training(record: RunRecord) -> str:
+    """The bound's curves."""
+    title = "Training"
+    if not record.metrics:
+        line = "No epoch has been recorded yet."
+        return section("training", title, missing(line, record.remedy(METRICS)))
+    curves = bound_curves(record.metrics)
+    cut = remark("The last line of metrics.jsonl was cut short and is left out.")
+    notes = cut if record.metrics_cut else ""
+    summary = stats([*_best(record), *_progress(record)])
+    if not curves.drawable:
+        line = remark("None of the recorded bounds is a finite number, so there is no curve.")
+        return section("training", title, summary, line, notes)
+    wide = draw_bounds(curves, width=960, height=340)
+    narrow = draw_bounds(curves, width=380, height=300)
+    caption = "The bound on the log-likelihood at each epoch; higher is better."
+    if curves.best is not None:
+        caption += (
+            " The shaded gap is the difference between data it was trained on and data held out."
+        )
+    return section(
+        "training", title, summary, figure(plots(wide, narrow), caption, wide.note), notes
+    )
+
+
+def reliability(record: RunRecord) -> str:
+    """Histograms over the evaluated examples."""
+    title = "How far to trust the estimate"
+    panels = []
+    for name, drawn, caption in (
+        (
+            "pareto_k",
+            draw_khat,
+            "k̂ tells how heavy the tail of an example's importance weights is:"
+            ' <span class="key blue">up to 0.5</span> the estimate converges fast,'
+            ' <span class="key amber">up to 0.7</span> it is usable,'
+            ' <span class="key orange">above</span> it can\'t be relied on.',
+        ),
+        (
+            "ess",
+            draw_ess,
+            "The effective sample size is how many independent draws from the true posterior"
+            " would serve as well as the weighted ones.",
+        ),
+        (
+            "value",
+            draw_log_likelihoods,
+            "The estimated log-likelihood of each example. Those far to the left are what the"
+            " model finds hardest to explain.",
+        ),
+    ):
+        values = record.examples.get(name)
+        if values is None:
+            continue
+        if not finite(values).size:
+            panels.append(remark(f"No value of {name} is finite, so there is no histogram of it."))
+            continue
+        drawing = drawn(values)
+        panels.append(figure(plot(drawing), caption, drawing.note))
+    if not panels:
+        line = "Nothing was recorded for single examples."
+        return section("reliability", title, missing(line, record.remedy(EXAMPLES)))
+    return section("reliability", title, f'<div class="three">{"".join(panels)}</div>')
+
+
+def making(record: RunRecord) -> str:
+    """The command, the settings, the versions."""
+    recorded = record.configuration
+    command = recorded.get("command")
+    block = (
+        f'<p>The command that made this run:</p><pre class="copy"><code>{escaped(command)}</code>'
+        "</pre>"
+        if command
+        else remark("The command that made this run was not recorded.")
+    )
+    return section(
+        "making", "How it was made", block, f'<div class="tables">{_tables(recorded)}</div>'
+    )
+
+
+def _tables(recorded: Mapping[str, Any]) -> str:
+    settings = recorded.get("configuration")
+    tables = []
+    if isinstance(settings, Mapping):
+        loose = {name: v for name, v in settings.items() if not isinstance(v, Mapping)}
+        tables += [table(name, v) for name, v in settings.items() if isinstance(v, Mapping) and v]
+        tables += [table("configuration", loose)] if loose else []
+    rest = {name: v for name, v in recorded.items() if name not in ("command", "configuration")}
+    loose = {name: v for name, v in rest.items() if not isinstance(v, Mapping)}
+    tables += [table("run", loose)] if loose else []
+    tables += [table(name, v) for name, v in rest.items() if isinstance(v, Mapping) and v]
+    return "".join(tables)
+
+
+def _errors(
+    evaluation: Mapping[str, Any], value: float, draws: float, share: float
+) -> list[tuple[str, str, str]]:
+    entries = []
+    noise = number(evaluation.get("monte_carlo_error"))
+    if not math.isnan(noise):
+        entries.append(("Monte Carlo error", signed(noise, decimals(noise)), "nats"))
+    ess = number(evaluation.get("median_ess"))
+    if not math.isnan(ess):
+        of = f"of {count(draws)} draws" if draws >= 0 else "draws"
+        entries.append(("Median effective sample size", count(ess), of))
+    if not math.isnan(share):
+        entries.append(("k̂ above 0.7", percent(share), "of examples"))
+    bound = number(evaluation.get("bound"))
+    if not math.isnan(bound):
+        apart = abs(bound - value)
+        side = "below" if bound <= value else "above"
+        gap = f"nats, {signed(apart, 2)} {side}" if math.isfinite(apart) else "nats"
+        entries.append(("Bound", signed(bound, 2), gap))
+    return entries
+
+
+def _best(record: RunRecord) -> list[tuple[str, str, str]]:
+    curves = bound_curves(record.metrics)
+    if curves.best is None:
+        return []
+    value, epoch = curves.validation[curves.best], curves.epochs[curves.best]
+    return [("Best validation bound", signed(value, 2), f"nats, epoch {epoch:.0f}")]
+
+
+def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
+    entries = []
+    bounds = finite(record.metrics.get("bound", np.empty(0)))
+    if bounds.size:
+        entries.append(("Last training bound", signed(bounds[-1], 2), "nats"))
+    steps = finite(record.metrics.get("step", np.empty(0)))
+    epochs = count(len(record.metrics["epoch"]))
+    entries.append(("Epochs", epochs, f"{count(steps.max())} steps" if steps.size else ""))
+    speeds = finite(record.metrics.get("steps_per_second", np.empty(0)))
+    if speeds.size:
+        speed = float(np.median(speeds))
+        entries.append(("Median speed", signed(speed, 0 if speed >= 10 else 2), "steps/s"))
+    return entries
+
+
+def footer(record: RunRecord) -> str:
+    """How to draw the page again."""
+    again = code(record.command("tighter report"))
+    return (
+        f"<footer><p>Drawn by tighter from the files in {code(str(record.directory))}, without"
+        f" the model. To draw this page again, run {again}</p>"
+        "<p>On k̂: Vehtari, Simpson, Gelman, Yao &amp; Gabry, “Pareto Smoothed Importance"
+        " Sampling”, Journal of Machine Learning Research 25, 2024.</p></footer>"
+    )

@@ -1,0 +1,124 @@
+"""Checkpoints that are whole or absent, told damaged from sound by their digest."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array
+
+from tighter._errors import InputError
+from tighter.training.arrays import digest
+
+logger = logging.getLogger(__name__)
+
+
+class Restored(NamedTuple):
+    """What a checkpoint held.
+
+    Attributes:
+        step: The step after which it was written.
+        arrays: Arrays by name.
+        info: The JSON object stored beside them.
+        warnings: What was wrong with newer checkpoints, a line each.
+    """
+
+    step: int
+    arrays: dict[str, Array]
+    info: dict[str, Any]
+    warnings: list[str]
+
+
+class Checkpoints:
+    """The newest checkpoints of a run, written by Orbax to a folder of their own.
+
+    Args:
+        directory: Where they lie; made when the first one is written.
+        keep: How many to keep.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 2):
+        import orbax.checkpoint as ocp  # half a second, that a run without checkpoints saves
+
+        logging.getLogger("absl").setLevel(logging.WARNING)
+        self._ocp = ocp
+        self.directory = Path(directory).resolve()
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=True
+        )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def steps(self) -> list[int]:
+        """The steps of which there is a whole checkpoint, in ascending order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, arrays: dict[str, Array], info: dict[str, Any]) -> None:
+        """Write a checkpoint, unless there is one of this step.
+
+        Raises:
+            InputError: If it can't be written, a full disk for instance.
+        """
+        if step in self.steps():
+            return
+        info = {**info, "sha256": digest(arrays)}
+        args = self._ocp.args
+        try:
+            self._manager.save(
+                step,
+                args=args.Composite(state=args.StandardSave(arrays), info=args.JsonSave(info)),
+            )
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(
+                f"the checkpoint of step {step} can't be written to {self.directory}: {reason}; "
+                "the one before is kept"
+            ) from error
+
+    def restore(self, like: dict[str, Array]) -> Restored | None:
+        """The newest sound checkpoint; damaged ones are named, deleted, and passed over.
+
+        Args:
+            like: Arrays of the names, shapes and types that it has to have.
+
+        Returns:
+            What it held, or None if there is none.
+
+        Raises:
+            InputError: If there are checkpoints and none of them is sound.
+        """
+        warnings: list[str] = []
+        args = self._ocp.args
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
+        for step in reversed(self.steps()):
+            try:
+                found: Any = self._manager.restore(
+                    step,
+                    args=args.Composite(
+                        state=args.StandardRestore(abstract), info=args.JsonRestore()
+                    ),
+                )
+                if found.info.pop("sha256") != digest(found.state):
+                    raise ValueError("its contents don't have the digest stated in it")
+            except Exception as error:
+                logger.debug("checkpoint of step %d", step, exc_info=True)
+                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                other = "Requested shape" in reason or "tree structures do not match" in reason
+                fault = "of another model" if other else "damaged"
+                warnings.append(f"the checkpoint of step {step} is {fault} ({reason})")
+                continue
+            for damaged in self.steps():
+                if damaged > step:
+                    self._manager.delete(damaged)
+            return Restored(step, dict(found.state), dict(found.info), warnings)
+        if warnings:
+            raise InputError(
+                f"no checkpoint in {self.directory} can be read: {'; '.join(warnings)}; start anew "
+                "in another folder"
+            )
+        return None
+
+    def close(self) -> None:
+        """Let Orbax go."""
+        self._manager.close()

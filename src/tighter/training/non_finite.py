@@ -1,0 +1,90 @@
+"""What went wrong in a step whose bound or gradient is not finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int, Key
+
+from tighter._errors import NonFiniteError
+from tighter._rows import rows_of_batch
+from tighter.distributions import draw
+from tighter.models import LatentVariableModel
+from tighter.objective import Objective
+
+
+def explain(
+    model: Any,
+    objective: Objective,
+    xs: Array,
+    *,
+    rows: Int[Array, " batch"],
+    step: int,
+    kept: str,
+    key: Key[Array, ""],
+) -> NonFiniteError:
+    """Find the term and the rows.
+
+    Args:
+        model: The model before the step.
+        objective: What was to be maximized.
+        xs: The step's batch.
+        rows: Which examples of the data they are.
+        step: The step, from 0.
+        kept: What is left of the run, in words.
+        key: The key of the step's draws.
+
+    Returns:
+        The error to raise.
+    """
+    with jax.debug_nans(False):  # noqa: FBT003
+        terms = {
+            name: np.asarray(bad) for name, bad in _bad_terms(model, objective, xs, key).items()
+        }
+    for name, bad in terms.items():
+        if bad.any():
+            places = [str(row) for row in np.asarray(rows)[bad][:5]]
+            more = f" and {bad.sum() - 5} more" if bad.sum() > 5 else ""
+            where = f"the {name}, at rows {', '.join(places)}{more} of the training data"
+            break
+    else:
+        where = "the gradient, with every bound finite"
+    return NonFiniteError(
+        f"step {step + 1}: a value that is not finite, in {where}; {kept}; try a smaller learning "
+        "rate, or look at these rows"
+    )
+
+
+def _bad_terms(
+    model: Any, objective: Objective, xs: Array, key: Key[Array, ""]
+) -> dict[str, Bool[Array, " batch"]]:
+    """For each term, from the data on, which examples have a draw where it is not finite."""
+
+    def bad(tree: Any) -> Bool[Array, ""]:
+        leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
+        return jnp.any(jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+    def terms(log_joint_of: Any, x: Any, posterior: Any, key: Any, index: Array) -> Array:
+        z = draw(posterior, key=key)
+        told = [x, (posterior, z, posterior.log_prob(z))]
+        if isinstance(model, LatentVariableModel):
+            told += [model.prior.log_prob(z), model.likelihood(z).log_prob(x)]
+        else:
+            told += [jnp.zeros(()), jnp.zeros(())]
+        flags = jnp.stack([bad(part) for part in (*told, log_joint_of(x)(z))])
+        return flags[index].astype(float)
+
+    rows = rows_of_batch(model, xs, key=key)
+    draws = jnp.broadcast_to(
+        jnp.arange(objective.num_samples * objective.num_outer),
+        (rows.keys.shape[0], objective.num_samples * objective.num_outer),
+    )
+    names = ("data", "posterior", "prior", "likelihood", "log joint")
+    return {
+        name: jnp.any(rows.evaluate(terms, draws, jnp.full(draws.shape, i, int)) > 0, axis=1)
+        for i, name in enumerate(names)
+    }

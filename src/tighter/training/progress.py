@@ -1,0 +1,84 @@
+"""Progress of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class ProgressDisplay:
+    """Shows epoch, bound, validation bound, steps a second and the time left.
+
+    Args:
+        num_epochs: Epochs of the run.
+        num_steps: Steps of the run.
+        start_step: Steps taken before it began, after a resumption.
+        show: False for silence, True for a bar or lines, None for a bar on terminals only.
+    """
+
+    def __init__(self, num_epochs: int, num_steps: int, start_step: int, *, show: bool | None):
+        self._num_epochs, self._num_steps, self._start = num_epochs, num_steps, start_step
+        self._terminal = sys.stderr.isatty()
+        self._show = self._terminal if show is None else show
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._began = self._last_line = time.monotonic()
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._show and self._terminal:
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                TextColumn("{task.fields[told]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(
+                "training",
+                total=self._num_steps,
+                completed=self._start,
+                epoch="…",
+                told="compiling",
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(
+        self, step: int, epoch: int, bound: float, validation: float | None, rate: float
+    ) -> None:
+        """Show where the run is.
+
+        Args:
+            step: Steps taken.
+            epoch: The epoch that they lie in, from 1.
+            bound: Mean bound of this epoch so far, in nats.
+            validation: The newest validation bound, in nats.
+            rate: Steps a second.
+        """
+        told = f"bound {bound:.2f}"
+        told += "" if validation is None else f"  validation {validation:.2f}"
+        told += f"  {rate:.3g} steps/s"
+        place = f"{min(epoch, self._num_epochs)}/{self._num_epochs}"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=step, epoch=place, told=told)
+        elif self._show:
+            now = time.monotonic()
+            if now - self._last_line >= _SECONDS_BETWEEN_LINES or step >= self._num_steps:
+                self._last_line = now
+                left = (self._num_steps - step) * (now - self._began) / max(step - self._start, 1)
+                print(f"epoch {place}  {told}  {left:.0f} s left", file=sys.stderr, flush=True)

@@ -1,0 +1,155 @@
+"""Steps of training in one compiled loop: the only place where a bound becomes a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from tighter.objective import Objective
+
+Transform = Callable[..., Array]
+
+
+class State(NamedTuple):
+    """What the next step needs.
+
+    Attributes:
+        arrays: The model's trainable arrays.
+        optimizer: The optimizer's state.
+        step: Steps taken.
+        bound_sum: Sum of the steps' mean bounds since the epoch began.
+    """
+
+    arrays: PyTree
+    optimizer: PyTree
+    step: Int[Array, ""]
+    bound_sum: Float[Array, ""]
+
+
+class Keys(NamedTuple):
+    """Keys from which those of every epoch and step are derived."""
+
+    permutation: Key[Array, ""]
+    transform: Key[Array, ""]
+    draws: Key[Array, ""]
+    validation: Key[Array, ""]
+
+
+class Steps(eqx.Module):
+    """The compiled loop, and what it does not change.
+
+    The loop's length is an argument of the program and not part of it, so that a run in chunks of
+    any length makes the same numbers.
+
+    Attributes:
+        static: The model without its trainable arrays.
+        objective: What is maximized.
+        optimizer: An optax transformation.
+        transform: (batch, key) -> batch, anew at each step; None for none.
+        batch_size: Examples a step.
+        keys: Random keys.
+    """
+
+    static: PyTree
+    objective: Objective
+    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    transform: Transform | None
+    batch_size: int = eqx.field(static=True)
+    keys: Keys
+
+    @eqx.filter_jit
+    def initial(self, arrays: PyTree) -> State:
+        """The state before the first step."""
+        dtype = jnp.result_type(float)
+        return State(arrays, self.optimizer.init(arrays), jnp.asarray(0), jnp.zeros((), dtype))
+
+    @eqx.filter_jit
+    def run(
+        self, state: State, data: Array, until: Int[Array, ""]
+    ) -> tuple[State, Bool[Array, ""]]:
+        """Take steps within one epoch until the step asked for, or to the first that is not finite.
+
+        Args:
+            state: Where to start.
+            data: All examples.
+            until: Where to stop: a step of the same epoch, or the first of the next.
+
+        Returns:
+            The state, and whether all was finite. If not, the last step taken is the one at fault
+            and the state is of no use.
+        """
+        per_epoch = data.shape[0] // self.batch_size
+        epoch = state.step // per_epoch
+        order = jax.random.permutation(
+            jax.random.fold_in(self.keys.permutation, epoch), data.shape[0]
+        )
+
+        def step(carry: tuple[State, Bool[Array, ""]]) -> tuple[State, Bool[Array, ""]]:
+            state, _ = carry
+            start = (state.step % per_epoch) * self.batch_size
+            rows = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
+            xs, key = self.batch(data, rows, state.step)
+            loss, gradient = jax.value_and_grad(self._loss)(state.arrays, xs, key)
+            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
+            finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+            state = State(
+                eqx.apply_updates(state.arrays, updates),
+                optimizer,
+                state.step + 1,
+                state.bound_sum - loss,
+            )
+            return state, finite
+
+        def going(carry: tuple[State, Bool[Array, ""]]) -> Bool[Array, ""]:
+            return (carry[0].step < until) & carry[1]
+
+        starts_epoch = state.step % per_epoch == 0
+        state = state._replace(bound_sum=jnp.where(starts_epoch, 0.0, state.bound_sum))
+        return jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
+
+    @eqx.filter_jit
+    def mean_bound(self, arrays: PyTree, data: Array) -> Float[Array, ""]:
+        """Mean of the objective's bound over some examples, with the same draws at every call."""
+        model = eqx.combine(arrays, self.static)
+        transform_key, key = jax.random.split(self.keys.validation)
+        if self.transform is not None:
+            data = self.transform(data, key=transform_key)
+        size = min(self.batch_size, data.shape[0])
+        full = data.shape[0] // size
+
+        def of_batch(batch: tuple[Array, Array]) -> Float[Array, ""]:
+            return jnp.sum(self.objective.batch(model, batch[0], key=batch[1]))
+
+        keys = jax.random.split(key, full + 1)
+        batches = data[: full * size].reshape(full, size, *data.shape[1:])
+        total = jnp.sum(jax.lax.map(of_batch, (batches, keys[:-1])))
+        if full * size < data.shape[0]:
+            total = total + of_batch((data[full * size :], keys[-1]))
+        return total / data.shape[0]
+
+    def batch(
+        self, data: Array, rows: Int[Array, " batch"], step: Int[Array, ""]
+    ) -> tuple[Array, Key[Array, ""]]:
+        """The examples of a step, and the key of its draws."""
+        xs = data[rows]
+        if self.transform is not None:
+            xs = self.transform(xs, key=jax.random.fold_in(self.keys.transform, step))
+        return xs, jax.random.fold_in(self.keys.draws, step)
+
+    def rows_of(self, step: int, num_examples: int) -> Int[Array, " batch"]:
+        """Which examples a step takes."""
+        epoch, within = divmod(step, num_examples // self.batch_size)
+        key = jax.random.fold_in(self.keys.permutation, epoch)
+        order = jax.random.permutation(key, num_examples)
+        return order[within * self.batch_size : (within + 1) * self.batch_size]
+
+    def _loss(self, arrays: PyTree, xs: Any, key: Key[Array, ""]) -> Float[Array, ""]:
+        """Minus the mean bound."""
+        model = eqx.combine(arrays, self.static)
+        return -jnp.mean(self.objective.batch(model, xs, key=key))

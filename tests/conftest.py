@@ -1,0 +1,12 @@
+"""Strict JAX, and the annotations of the whole package checked at run time."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+from jaxtyping import install_import_hook
+
+install_import_hook("tighter", "beartype.beartype")
+
+jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from arviz_stats.base import array_stats
+
+from tighter.evaluation import pareto_k
+from tighter.evaluation.psis import tail_size
+
+
+def largest(log_weights):
+    """What `pareto_k` asks for, of whole rows of log weights."""
+    return np.sort(log_weights, axis=-1)[..., -tail_size(log_weights.shape[-1]) - 1 :]
+
+
+def leaning(shape, tail):
+    """The fit leans towards one half as if it had seen ten weights more."""
+    return (tail * shape + 5) / (tail + 10)
+
+
+def mean_and_error(values):
+    return values.mean(), values.std(ddof=1) / math.sqrt(len(values))
+
+
+@pytest.mark.parametrize(
+    ("num", "tail"), [(1, 0), (24, 4), (25, 5), (225, 45), (226, 45), (5000, 212), (10**5, 948)]
+)
+def test_size_of_the_tail(num, tail):
+    assert tail_size(num) == tail
+
+
+@pytest.mark.parametrize("num", [25, 31, 100, 225, 226, 1000, 10_000])
+def test_the_largest_weights_tell_what_all_of_them_do(num):
+    """The fit of arviz to all weights (of which it takes minus the logarithm) is the same."""
+    log_weights = np.random.default_rng(num).normal(-90, 2, size=(3, num))
+    expected = [float(array_stats.psislw(-row)[1]) for row in log_weights]
+    np.testing.assert_allclose(pareto_k(largest(log_weights)), expected, rtol=1e-10)
+
+
+def test_order_and_constant_do_not_matter():
+    rng = np.random.default_rng(0)
+    rows = largest(rng.normal(size=(2, 1000)))
+    expected = pareto_k(rows)
+    np.testing.assert_allclose(pareto_k(rng.permuted(rows, axis=1)), expected, rtol=1e-12)
+    np.testing.assert_allclose(pareto_k(rows - 500), expected, rtol=1e-9)
+    np.testing.assert_allclose(pareto_k(rows.astype(np.float32)), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [0.3, 0.5, 0.9])
+def test_known_pareto_tails(shape):
+    replicates, num = 40, 40_000
+    rng = np.random.default_rng(1)
+    weights = scipy.stats.genpareto(shape).rvs((replicates, num), random_state=rng)
+    mean, error = mean_and_error(pareto_k(largest(np.log(weights))))
+    assert abs(mean - leaning(shape, tail_size(num))) < 5 * error
+
+
+# t/s, and what another run of 10^5 draws gave.
+VARIANCE_RATIOS = [(0.9, 0.120), (0.7, 0.295), (0.5, 0.494), (0.3, 0.653), (0.2, 0.771)]
+
+
+@pytest.mark.parametrize(("ratio", "simulated"), VARIANCE_RATIOS)
+def test_narrow_proposals(ratio, simulated):
+    """p = N(0, 1) and q = N(0, t): the weights' tail tends to the shape k = 1 − t, from below.
+
+    With m = z(1 − Φ(z))/φ(z), the derivative of the reciprocal hazard of w = exp(k z²/2), which is
+    a Pareto tail's shape, is m/z² + m − 1 + k m. It grows from the threshold to its limit k, and
+    the fit is a mean over the tail.
+    """
+    replicates, num, shape = 20, 10**5, 1 - ratio
+    draws = np.random.default_rng(2).normal(size=(replicates, num))
+    shapes = pareto_k(largest(0.5 * shape * draws**2))
+    mean, error = mean_and_error(shapes)
+    # The other was a single run, so its error is that of one.
+    assert abs(mean - simulated) < 5 * math.hypot(error, shapes.std(ddof=1))
+    tail = tail_size(num)
+    threshold = scipy.stats.norm.isf(tail / num / 2)
+    m = threshold * scipy.stats.norm.sf(threshold) / scipy.stats.norm.pdf(threshold)
+    at_threshold = m / threshold**2 + m - 1 + shape * m
+    assert mean > leaning(at_threshold, tail) - 5 * error
+    assert mean < leaning(shape, tail) + 5 * error
+
+
+def test_equal_weights_have_no_tail():
+    assert pareto_k(np.full((1, 95), -3.0)) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_too_few_weights_have_no_shape(size):
+    assert np.isnan(pareto_k(np.random.default_rng(3).normal(size=(2, size)))).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_tail_that_is_not_finite_has_no_shape(bad):
+    rows = np.random.default_rng(4).normal(size=(2, 46))
+    rows[1, 7] = bad
+    if bad == -np.inf:
+        rows[1, 8] = bad  # one of them could be the weight below the tail
+    shapes = pareto_k(rows)
+    assert np.isfinite(shapes[0])
+    assert np.isnan(shapes[1])
+
+
+def test_draws_without_weight_below_the_tail():
+    """Of 225 weights 45 are the tail; if the others are zero, so is the threshold."""
+    log_weights = np.full(225, -np.inf)
+    log_weights[:45] = np.random.default_rng(5).normal(size=45)
+    almost = np.where(np.isfinite(log_weights), log_weights, -600.0)
+    expected = pareto_k(largest(almost)[None])
+    np.testing.assert_allclose(pareto_k(largest(log_weights)[None]), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("spread", [10, 100, 300])
+def test_hopeless_weights_are_not_trusted(spread):
+    log_weights = np.random.default_rng(6).normal(0, spread, size=(3, 5000))
+    assert (pareto_k(largest(log_weights)) > 0.7).all()
+
+
+@pytest.mark.parametrize("spread", [500, 2000])
+def test_weights_beyond_all_hope_are_not_trusted_either(spread):
+    log_weights = np.random.default_rng(6).normal(0, spread, size=(3, 5000))
+    assert not (pareto_k(largest(log_weights)) <= 0.7).any()

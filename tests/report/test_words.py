@@ -1,0 +1,101 @@
+"""Numbers in words: formats and verdicts by hand, projections against exact answers."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tighter.report.images import are_images, columns, to_tiles
+from tighter.report.latent import project
+from tighter.report.words import decimals, moment, percent, signed, verdict
+
+SOUND = {
+    "log_likelihood": -90.0,
+    "standard_error": 0.4,
+    "monte_carlo_error": 0.01,
+    "num_samples": 5000,
+}
+
+
+@pytest.mark.parametrize(
+    ("share", "changed", "level", "words"),
+    [
+        (0.0, {}, "good", "No example has k̂ above 0.7"),
+        (0.05, {}, "good", "5.0% of the examples"),
+        (0.06, {}, "fair", "errs low"),
+        (0.21, {}, "poor", "errs low"),
+        (math.nan, {}, "unknown", "No k̂ was recorded"),
+        (0.0, {"log_likelihood": math.nan}, "poor", "no usable importance weight"),
+        (0.0, {"log_likelihood": -math.inf}, "poor", "no usable importance weight"),
+        (0.0, {"monte_carlo_error": 0.5}, "fair", "sampling noise"),
+        (0.0, {"num_samples": 100}, "good", "only 100 importance samples"),
+    ],
+)
+def test_verdicts(share: float, changed: dict, level: str, words: str):
+    judged = verdict(SOUND | changed, share)
+    assert judged.level == level
+    assert words in judged.text
+
+
+@pytest.mark.parametrize(
+    ("error", "places"),
+    [(0.4, 2), (0.01, 3), (1.5, 1), (12.0, 0), (300.0, 0), (1e-9, 5), (0.0, 2), (math.nan, 2)],
+)
+def test_two_digits_of_the_error_are_shown(error: float, places: int):
+    assert decimals(error) == places
+
+
+def test_formats():
+    assert signed(-1234.56, 1) == "−1,234.6"
+    assert signed(math.nan, 1) == "NaN"
+    assert signed(-math.inf, 1) == "−∞"
+    assert percent(0.02) == "2.0%"
+    assert percent(0.0001) == "<0.1%"
+    assert percent(0.0) == "0.0%"
+    assert moment("2026-11-20T14:30:00+02:00") == "20 November 2026, 12:30 UTC"
+    assert moment("2026-11-20T14:30:00") == "20 November 2026, 14:30"
+    assert moment("soon") == "soon"
+
+
+def test_principal_components_of_points_on_a_known_plane():
+    # Variances 9, 4 and 0 along orthogonal directions: shares 9/13 and 4/13 by hand.
+    corners = np.array([[a, b] for a in (-3.0, 3.0) for b in (-2.0, 2.0)])
+    directions = np.array([[0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    plane = project(corners @ directions + 7.0, None)
+    assert plane is not None
+    np.testing.assert_allclose(plane.points, corners, atol=1e-12)
+    assert "69.2%" in plane.axes[0]
+    assert "30.8%" in plane.axes[1]
+
+
+def test_two_dimensions_are_left_as_they_are():
+    encodings = np.array([[1.0, 2.0], [3.0, 5.0], [np.nan, 0.0]])
+    plane = project(encodings, np.array([4, 5, 6]))
+    assert plane is not None
+    np.testing.assert_array_equal(plane.points, encodings[:2])
+    np.testing.assert_array_equal(plane.labels, [4, 5])
+    assert "1 encodings" not in plane.note
+    assert "isn't finite" in plane.note
+
+
+def test_rows_are_pictures_only_if_square_and_within_range():
+    assert are_images(np.zeros((2, 16)))
+    assert not are_images(np.zeros((2, 9)))
+    assert not are_images(np.zeros((2, 15)))
+    assert not are_images(np.full((2, 16), 1.5))
+    assert are_images(np.full((2, 5, 3), 9.0))
+
+
+def test_tiles_clip_and_say_so():
+    tiles = to_tiles(np.array([[[0.0, 1.0], [0.5, 2.0]], [[np.nan, -1.0], [1.0, 1.0]]]))
+    np.testing.assert_array_equal(tiles.pixels, [[[0, 255], [128, 255]], [[0, 0], [255, 255]]])
+    assert "25.0% of the values lie outside [0, 1]" in tiles.note
+    assert "12.5% of the values aren't finite" in tiles.note
+
+
+def test_columns_leave_the_smallest_gap():
+    assert columns(60, 15) == 15
+    assert columns(16, 15) == 8
+    assert columns(25, 15) == 13
+    assert columns(7, 15) == 7
+    assert columns(0, 15) == 1
