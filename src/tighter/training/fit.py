@@ -168,7 +168,7 @@ def fit(
                 if device_validation is not None:
                     judged = float(steps.mean_bound(state.arrays, device_validation))
                     row["validation_bound"] = judged
-                if judged > best.bound:
+                if judged > best.bound or not math.isfinite(best.bound):
                     best = _Best(state.arrays, judged, epoch)
                 row["steps_per_second"] = 1 / measured
                 row["seconds"] = run.seconds_before + now - began
@@ -270,15 +270,15 @@ def _examples(data: Any, name: str) -> np.ndarray:
     xs = data.x if isinstance(data, Dataset) else np.asarray(data)
     if xs.ndim < 2 or xs.shape[0] == 0:
         raise InputError(f"{name} is an array of examples (N, ...), got shape {xs.shape}")
-    if not np.issubdtype(xs.dtype, np.number) and xs.dtype != bool:
-        raise InputError(f"{name} has to be numbers, got {xs.dtype}")
-    if np.issubdtype(xs.dtype, np.inexact) and not np.isfinite(xs).all():
+    if not np.isdtype(xs.dtype, ("bool", "integral", "real floating")):
+        raise InputError(f"{name} has to be real numbers, got {xs.dtype}")
+    if np.issubdtype(xs.dtype, np.floating) and not np.isfinite(xs).all():
         bad = np.any(~np.isfinite(xs).reshape(xs.shape[0], -1), axis=1)
         raise InputError(
             f"{name} has values that are not finite in {bad.sum()} of {xs.shape[0]} examples, row "
             f"{int(bad.argmax())} first: drop these rows or fill them"
         )
-    return xs if np.issubdtype(xs.dtype, np.inexact) else xs.astype(np.float32)
+    return xs if np.issubdtype(xs.dtype, np.floating) else xs.astype(np.float32)
 
 
 def check_numbers(

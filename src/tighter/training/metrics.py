@@ -23,12 +23,12 @@ class Metrics:
         """Take up the file's rows up to a step, and drop later ones from it."""
         if self.path is None or not self.path.exists():
             return
-        for line in self.path.read_text().splitlines():
+        for line in self.path.read_bytes().splitlines():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:  # a line cut short when the run was killed
+            except ValueError:  # a line cut short when the run was killed
                 continue
-            if row["step"] <= step:
+            if isinstance(row, dict) and "step" in row and row["step"] <= step:
                 self.rows.append(row)
         temporary = self.path.with_suffix(".partial")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))

@@ -15,6 +15,7 @@ from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 from tighter.models import LatentVariableModel
 from tighter.objective import Objective
+from tighter.training.steps import all_finite
 
 
 def explain(
@@ -52,11 +53,21 @@ def explain(
             where = f"the {name}, at rows {', '.join(places)}{more} of the training data"
             break
     else:
-        where = "the gradient, with every bound finite"
+        with jax.debug_nans(False):  # noqa: FBT003
+            gradient = eqx.filter_grad(lambda model: _sum_of_bounds(objective, model, xs, key))(
+                model
+            )
+        of_update = bool(all_finite(eqx.filter(gradient, eqx.is_inexact_array)))
+        where = "the updated parameters" if of_update else "the gradient"
+        where += ", with every bound finite"
     return NonFiniteError(
         f"step {step + 1}: a value that is not finite, in {where}; {kept}; try a smaller learning "
         "rate, or look at these rows"
     )
+
+
+def _sum_of_bounds(objective: Objective, model: Any, xs: Array, key: Key[Array, ""]) -> Array:
+    return jnp.sum(objective.batch(model, xs, key=key))
 
 
 def _bad_terms(

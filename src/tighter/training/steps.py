@@ -97,9 +97,10 @@ class Steps(eqx.Module):
             xs, key = self.batch(data, rows, state.step)
             loss, gradient = jax.value_and_grad(self._loss)(state.arrays, xs, key)
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
-            finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
+            arrays = eqx.apply_updates(state.arrays, updates)
+            finite = jnp.isfinite(loss) & all_finite((gradient, arrays))
             state = State(
-                eqx.apply_updates(state.arrays, updates),
+                arrays,
                 optimizer,
                 state.step + 1,
                 state.bound_sum - loss,
@@ -153,3 +154,9 @@ class Steps(eqx.Module):
         """Minus the mean bound."""
         model = eqx.combine(arrays, self.static)
         return -jnp.mean(self.objective.batch(model, xs, key=key))
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every entry of every array is finite."""
+    flags = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(flags)) if flags else jnp.asarray(True)  # noqa: FBT003
