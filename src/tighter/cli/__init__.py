@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -28,6 +29,7 @@ for command in (train, evaluate, sample, report, info):
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
     warnings.showwarning = _show_warning
+    gc.set_threshold(200_000, 20, 20)  # imports make many objects, and none of them is garbage
     try:
         status = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):

@@ -99,7 +99,9 @@ def build_model(
     """The model before training, from the configuration's seed."""
     model = configuration.model
     try:
-        return eqx.filter_jit(VAE.create)(  # one program to compile instead of one a layer
+        # One program to compile instead of one a layer; it runs once, so that speed is no matter.
+        create = eqx.filter_jit(VAE.create, compiler_options={"xla_backend_optimization_level": 0})
+        return create(
             shape,
             num_latent=model.latent,
             hidden=model.hidden,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,22 +43,29 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, *, keep: int = 2):
-        import orbax.checkpoint as ocp  # half a second, that a run without checkpoints saves
-
-        logging.getLogger("absl").setLevel(logging.WARNING)
-        self._ocp = ocp
         self.directory = Path(directory).resolve()
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+        self.keep = keep
+        # Orbax takes half a second to import: beside the compiler, until it is asked for.
+        threading.Thread(target=importlib.import_module, args=("orbax.checkpoint",)).start()
+
+    @functools.cached_property
+    def _ocp(self) -> Any:
+        return importlib.import_module("orbax.checkpoint")
+
+    @functools.cached_property
+    def _manager(self) -> Any:
+        logging.getLogger("absl").setLevel(logging.WARNING)
+        options = self._ocp.CheckpointManagerOptions(
+            max_to_keep=self.keep,
             enable_async_checkpointing=False,
             create=True,
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        return self._ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
         """The steps of which there is a whole checkpoint, in ascending order."""
-        return sorted(self._manager.all_steps())
+        return sorted(self._manager.all_steps()) if self.directory.is_dir() else []
 
     def save(self, step: int, arrays: dict[str, Array], info: dict[str, Any]) -> None:
         """Write a checkpoint, unless there is one of this step.

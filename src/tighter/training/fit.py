@@ -25,7 +25,7 @@ from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
 from tighter.training.progress import ProgressDisplay
-from tighter.training.steps import Keys, State, Steps, Transform
+from tighter.training.steps import State, Steps, Transform, keys_of
 
 _SECONDS_A_CHUNK = 0.5
 
@@ -114,10 +114,8 @@ def fit(
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size)
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
-    arrays = jax.tree.map(jnp.array, arrays)
-    steps = Steps(
-        static, objective, optimizer, transform, batch_size, Keys(*jax.random.split(key, 4))
-    )
+    arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
+    steps = Steps(static, objective, optimizer, transform, batch_size, keys_of(key))
     state, best = steps.initial(arrays), _Best(arrays)
     fingerprint = {
         "objective": repr(objective),

@@ -41,6 +41,12 @@ class Keys(NamedTuple):
     validation: Key[Array, ""]
 
 
+@jax.jit
+def keys_of(key: Key[Array, ""]) -> Keys:
+    """The keys of a run, from its one key."""
+    return Keys(*jax.random.split(key, 4))
+
+
 class Steps(eqx.Module):
     """The compiled loop, and what it does not change.
 
@@ -138,10 +144,12 @@ class Steps(eqx.Module):
         self, data: Array, rows: Int[Array, " batch"], step: Int[Array, ""]
     ) -> tuple[Array, Key[Array, ""]]:
         """The examples of a step, and the key of its draws."""
+        both = jnp.stack([self.keys.transform, self.keys.draws])
+        transform_key, key = jax.vmap(jax.random.fold_in, (0, None))(both, step)
         xs = data[rows]
         if self.transform is not None:
-            xs = self.transform(xs, key=jax.random.fold_in(self.keys.transform, step))
-        return xs, jax.random.fold_in(self.keys.draws, step)
+            xs = self.transform(xs, key=transform_key)
+        return xs, key
 
     def rows_of(self, step: int, num_examples: int) -> Int[Array, " batch"]:
         """Which examples a step takes."""
