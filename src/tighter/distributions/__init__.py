@@ -1,5 +1,8 @@
-"""Distributions, and what a posterior has to be able to do."""
+"""What numpyro.distributions lacks, and what a posterior has to be able to do."""
 
+from tighter.distributions.gamma import Beta, Dirichlet, Gamma
+from tighter.distributions.kl import has_closed_form, kl
+from tighter.distributions.mixture import Mixture
 from tighter.distributions.posterior import (
     Posterior,
     check_posterior,
@@ -7,5 +10,21 @@ from tighter.distributions.posterior import (
     is_reparameterizable,
     stop_parameters,
 )
+from tighter.distributions.reparameterization import as_reparameterized
+from tighter.distributions.von_mises import VonMises
 
-__all__ = ["Posterior", "check_posterior", "draw", "is_reparameterizable", "stop_parameters"]
+__all__ = [
+    "Beta",
+    "Dirichlet",
+    "Gamma",
+    "Mixture",
+    "Posterior",
+    "VonMises",
+    "as_reparameterized",
+    "check_posterior",
+    "draw",
+    "has_closed_form",
+    "is_reparameterizable",
+    "kl",
+    "stop_parameters",
+]

@@ -47,9 +47,31 @@ def gaussian_kl(
 
     $\frac12[\mathrm{tr}(P^{-1}Q) + (m_p-m_q)^\top P^{-1}(m_p-m_q) - D + \log|P|/|Q|]$.
     """
-    q_factor = jnp.linalg.cholesky(q_covariance)
-    p_factor = jnp.linalg.cholesky(p_covariance)
-    whitened = linalg.solve_triangular(p_factor, q_factor, lower=True)
-    shift = linalg.solve_triangular(p_factor, p_mean - q_mean, lower=True)
-    log_ratio = jnp.sum(jnp.log(jnp.diagonal(p_factor)) - jnp.log(jnp.diagonal(q_factor)))
-    return 0.5 * (jnp.sum(whitened**2) + jnp.sum(shift**2) - q_mean.shape[0]) + log_ratio
+    factors = (jnp.linalg.cholesky(covariance) for covariance in (q_covariance, p_covariance))
+    q_factor, p_factor = factors
+    return gaussian_kl_of_factors(q_mean, q_factor, p_mean, p_factor)
+
+
+def gaussian_kl_of_factors(
+    q_mean: Float[Array, "*batch latent"],
+    q_factor: Float[Array, "*batch latent latent"],
+    p_mean: Float[Array, "*batch latent"],
+    p_factor: Float[Array, "*batch latent latent"],
+) -> Float[Array, "*batch"]:
+    """KL(q‖p) of two Gaussians given the Cholesky factors of their covariances, in nats."""
+    shift = (p_mean - q_mean)[..., None]
+    shift, p_whole, q_factor = _same_batch(shift, p_factor, q_factor)
+    whitened = linalg.solve_triangular(p_whole, q_factor, lower=True)
+    shift = linalg.solve_triangular(p_whole, shift, lower=True)
+    log_ratio = _log_diagonal(p_factor) - _log_diagonal(q_factor)
+    squares = jnp.sum(whitened**2, axis=(-2, -1)) + jnp.sum(shift**2, axis=(-2, -1))
+    return 0.5 * (squares - q_mean.shape[-1]) + log_ratio
+
+
+def _same_batch(*arrays: Array) -> list[Array]:
+    batch = jnp.broadcast_shapes(*(array.shape[:-2] for array in arrays))
+    return [jnp.broadcast_to(array, batch + array.shape[-2:]) for array in arrays]
+
+
+def _log_diagonal(factor: Array) -> Array:
+    return jnp.sum(jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1)), axis=-1)

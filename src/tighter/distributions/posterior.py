@@ -9,6 +9,8 @@ import jax
 from jaxtyping import Array, Key, PyTree
 from numpyro.distributions import Distribution
 
+from tighter.distributions.reparameterization import as_reparameterized
+
 
 @runtime_checkable
 class Posterior(Protocol):
@@ -24,14 +26,12 @@ class Posterior(Protocol):
 
 
 def is_reparameterizable(posterior: Posterior) -> bool:
-    """Whether draws carry a derivative with respect to the posterior's parameters.
+    """Whether draws carry a derivative with respect to all of the posterior's parameters.
 
-    For a numpyro distribution its `has_rsample` answers; any other posterior says so by having a
-    method `rsample`.
+    For a numpyro distribution its family answers (Gamma, Beta, Dirichlet, VonMises and mixtures of
+    location-scale families get our draws); any other posterior says so by having `rsample`.
     """
-    if isinstance(posterior, Distribution):
-        return posterior.has_rsample
-    return hasattr(posterior, "rsample")
+    return as_reparameterized(posterior) is not None
 
 
 def check_posterior(posterior: Posterior, *, needs_path: bool, estimator: str) -> None:
@@ -74,8 +74,9 @@ def check_posterior(posterior: Posterior, *, needs_path: bool, estimator: str) -
 
 def draw(posterior: Posterior, *, key: Key[Array, ""]) -> PyTree:
     """One latent, with a derivative where the posterior has one."""
-    if is_reparameterizable(posterior):
-        return posterior.rsample(key, ())  # type: ignore[attr-defined]
+    moving = as_reparameterized(posterior)
+    if moving is not None:
+        return moving.rsample(key, ())
     return jax.lax.stop_gradient(posterior.sample(key, ()))  # type: ignore[attr-defined]
 
 

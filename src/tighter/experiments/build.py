@@ -100,7 +100,8 @@ def build_model(
     model = configuration.model
     try:
         # One program to compile instead of one a layer; it runs once, so that speed is no matter.
-        create = eqx.filter_jit(VAE.create, compiler_options={"xla_backend_optimization_level": 0})
+        options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
+        create = eqx.filter_jit(VAE.create, **options)
         return create(
             shape,
             num_latent=model.latent,
