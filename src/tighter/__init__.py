@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tighter import bounds, data, distributions, gradients, models, training
     from tighter._errors import InputError
     from tighter.evaluation import LogLikelihood, log_likelihood
+    from tighter.expectations import expectation
     from tighter.objective import Objective
     from tighter.training import FitResult, fit
 
@@ -25,6 +26,7 @@ __all__ = [
     "bounds",
     "data",
     "distributions",
+    "expectation",
     "fit",
     "gradients",
     "log_likelihood",
@@ -37,6 +39,7 @@ _HOMES = {
     "InputError": "tighter._errors",
     "LogLikelihood": "tighter.evaluation",
     "Objective": "tighter.objective",
+    "expectation": "tighter.expectations",
     "fit": "tighter.training",
     "log_likelihood": "tighter.evaluation",
 }

@@ -22,10 +22,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
+from tighter._derivatives import scale_derivative, with_gradient_of
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, Bound, Custom, as_bound
 from tighter.distributions import Posterior, check_posterior, draw, stop_parameters
-from tighter.gradients import Bias, Coefficients, DoublyReparameterized, Estimator
+from tighter.gradients import (
+    Bias,
+    Coefficients,
+    DoublyReparameterized,
+    Draws,
+    Estimator,
+)
 
 LogJoint = Callable[[Any], Array]
 
@@ -83,6 +90,12 @@ class Objective(eqx.Module):
             raise TypeError(
                 f"gradient is a tighter.gradients object such as DoublyReparameterized(), got "
                 f"{self.gradient!r}"
+            )
+        draws = getattr(self.gradient, "draws", Draws.INDEPENDENT)
+        if draws is not Draws.INDEPENDENT:
+            raise ValueError(
+                f"a bound takes independent draws, got {draws.value} ones: leave draws out "
+                "(tighter.expectation takes them)"
             )
         for name in ("num_samples", "num_outer", "num_backward", "chunk_size"):
             value = getattr(self, name)
@@ -180,7 +193,7 @@ class Objective(eqx.Module):
             model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
         term = _path_term if self.gradient.uses_path else _model_term
         terms = self._over_draws(rows, term, draws, model, path, remat=True)
-        return _with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
+        return with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
 
     def _outer_coefficients(self, log_weights: Float[Array, " K"]) -> Coefficients:
         """The estimator's coefficients for one of the M bounds, whose mean is taken."""
@@ -264,32 +277,9 @@ def _path_term(log_joint_of, x, posterior, key, model, path):
     ratio = path / jnp.where(model == 0, 1, model)
     z = draw(posterior, key=key)
     z = jax.tree.map(
-        lambda leaf: _scale_derivative(leaf, ratio) if eqx.is_inexact_array(leaf) else leaf, z
+        lambda leaf: scale_derivative(leaf, ratio) if eqx.is_inexact_array(leaf) else leaf, z
     )
     return model * (_evaluate(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
-
-
-@jax.custom_jvp
-def _scale_derivative(z: Float[Array, ...], factor: Float[Array, ""]) -> Float[Array, ...]:
-    """z, with its derivative multiplied by a factor on the way."""
-    return z
-
-
-@_scale_derivative.defjvp
-def _scale_derivative_jvp(primals, tangents):
-    z, factor = primals
-    return z, tangents[0] * jax.lax.stop_gradient(factor)
-
-
-@jax.custom_jvp
-def _with_gradient_of(value: Float[Array, " batch"], surrogate: Float[Array, " batch"]):
-    """The value to the last bit, with the derivative of the surrogate."""
-    return value
-
-
-@_with_gradient_of.defjvp
-def _with_gradient_of_jvp(primals, tangents):
-    return primals[0], tangents[1]
 
 
 def _resampling_key(key: Key[Array, ""]) -> Key[Array, ""]:

@@ -1,5 +1,7 @@
 """What numpyro.distributions lacks, and what a posterior has to be able to do."""
 
+from tighter.distributions._checks import name_of
+from tighter.distributions.base_noise import from_uniform, num_noise
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.kl import has_closed_form, kl
 from tighter.distributions.mixture import Mixture
@@ -23,8 +25,11 @@ __all__ = [
     "as_reparameterized",
     "check_posterior",
     "draw",
+    "from_uniform",
     "has_closed_form",
     "is_reparameterizable",
     "kl",
+    "name_of",
+    "num_noise",
     "stop_parameters",
 ]

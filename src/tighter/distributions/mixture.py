@@ -6,14 +6,21 @@ import math
 from functools import partial
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, constraints
 
+from tighter._derivatives import without_derivative
 from tighter.distributions._checks import check_finite_parameters, name_of
 from tighter.distributions._conditionals import Family, LocationScale, location_scale
+
+_NO_DF = (
+    "a mixture of Student's t is not differentiated by its degrees of freedom: make them a "
+    "constant (jax.lax.stop_gradient)"
+)
 
 
 class Mixture(Distribution):
@@ -44,6 +51,8 @@ class Mixture(Distribution):
         Figurnov, Mohamed & Mnih, "Implicit reparameterization gradients", 2018, sec. 3.
     """
 
+    logits: Array
+    components: Any
     arg_constraints: ClassVar[dict[str, Any]] = {"logits": constraints.real_vector}
     pytree_data_fields = ("logits", "components")
     has_rsample = True  # pyright: ignore[reportAssignmentType]
@@ -121,6 +130,7 @@ class Mixture(Distribution):
 
 def carried(logits: Float[Array, " C"], parts: LocationScale, value: Array) -> Array:
     """One point, coordinate by coordinate: each is held in the mixture given those before."""
+    parts = eqx.tree_at(lambda p: p.df, parts, without_derivative(parts.df, _NO_DF))
 
     def coordinate(state, inputs):
         log_weights, whitened = state
@@ -155,13 +165,8 @@ def _held(
 @partial(_held.defjvp, symbolic_zeros=True)
 def _held_jvp(family, primals, tangents):
     z, log_weights, loc, scale, df = primals
-    _, log_weights_dot, loc_dot, scale_dot, df_dot = tangents
+    _, log_weights_dot, loc_dot, scale_dot, _ = tangents
     zero = jax.custom_derivatives.SymbolicZero
-    if not isinstance(df_dot, zero):
-        raise TypeError(
-            "a mixture of Student's t is not differentiated by its degrees of freedom: make them a "
-            "constant (jax.lax.stop_gradient)"
-        )
     log_weights = jax.nn.log_softmax(log_weights)
     unit = (z - loc) / scale
     log_parts = log_weights + family.log_density(unit, df) - jnp.log(scale)

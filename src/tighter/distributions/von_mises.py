@@ -41,14 +41,14 @@ class VonMises(dist.VonMises):
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws in [−π, π), with derivatives."""
-        centered = dist.VonMises(0.0, jax.lax.stop_gradient(self.concentration))
-        angle = jnp.broadcast_to(
-            centered.sample(key, sample_shape), sample_shape + self.batch_shape
-        ).astype(self.loc.dtype)
-        angle = _moving_angle(angle, jnp.broadcast_to(self.concentration, angle.shape))
-        turned = angle + self.loc
-        whole = jax.lax.stop_gradient(jnp.floor((turned + jnp.pi) / (2 * jnp.pi)))
-        return turned - 2 * jnp.pi * whole
+        loc, concentration = jax.lax.stop_gradient((self.loc, self.concentration))
+        shape = sample_shape + self.batch_shape
+        angle = dist.VonMises(jnp.zeros_like(concentration), concentration).sample(
+            key, sample_shape
+        )
+        angle = jnp.mod(angle + loc + jnp.pi, 2 * jnp.pi) - jnp.pi
+        parameters = (jnp.broadcast_to(p, shape) for p in (self.loc, self.concentration))
+        return _moving_angle(jnp.broadcast_to(angle, shape).astype(self.loc.dtype), *parameters)
 
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws in [−π, π), with derivatives."""
@@ -56,15 +56,28 @@ class VonMises(dist.VonMises):
 
 
 @jax.custom_jvp
-def _moving_angle(angle: Array, concentration: Array) -> Array:
-    """An angle from the center, at its place in the distribution as the concentration moves."""
+def _moving_angle(angle: Array, loc: Array, concentration: Array) -> Array:
+    """An angle, at its place in the distribution on [−π, π) as the parameters move.
+
+    The distribution function starts at −π, so that the derivative holds for functions of the angle
+    that are not periodic too.
+    """
     return angle
 
 
 @_moving_angle.defjvp
 def _moving_angle_jvp(primals, tangents):
-    angle, concentration = primals
-    return angle, _velocity(angle, concentration) * tangents[1]
+    angle, loc, concentration = primals
+    _, loc_dot, concentration_dot = tangents
+    centered, start = (_wrapped(x - loc) for x in (angle, -jnp.pi * jnp.ones_like(loc)))
+    # The density at -π over that at the angle.
+    ratio = jnp.exp(concentration * (jnp.cos(start) - jnp.cos(centered)))
+    turned = _velocity(centered, concentration) - ratio * _velocity(start, concentration)
+    return angle, (1 - ratio) * loc_dot + turned * concentration_dot
+
+
+def _wrapped(angle: Array) -> Array:
+    return jnp.mod(angle + jnp.pi, 2 * jnp.pi) - jnp.pi
 
 
 def _velocity(angle: Array, kappa: Array) -> Array:

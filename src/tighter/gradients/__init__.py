@@ -2,26 +2,53 @@
 
 from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
 from tighter.gradients.composition import Split, doubly_reparameterize
+from tighter.gradients.expectations import (
+    ARM,
+    DisARM,
+    Draws,
+    Enumerated,
+    ExpectationEstimator,
+    GumbelSoftmax,
+    MeasureValued,
+)
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
     Reparameterized,
     StickingTheLanding,
 )
-from tighter.gradients.score_function import VIMCO, Baseline, LeaveOneOut, ScoreFunction
+from tighter.gradients.score_function import (
+    VIMCO,
+    Baseline,
+    Constant,
+    DeltaMethod,
+    LeaveOneOut,
+    RunningMean,
+    ScoreFunction,
+)
 from tighter.gradients.table import ESTIMATORS, estimator_from_name
 from tighter.gradients.wake_phi import WakePhi
 
 __all__ = [
+    "ARM",
     "ESTIMATORS",
     "VIMCO",
     "Baseline",
     "Bias",
     "BiasKind",
     "Coefficients",
+    "Constant",
+    "DeltaMethod",
+    "DisARM",
     "DoublyReparameterized",
+    "Draws",
+    "Enumerated",
     "Estimator",
+    "ExpectationEstimator",
+    "GumbelSoftmax",
     "LeaveOneOut",
+    "MeasureValued",
     "Reparameterized",
+    "RunningMean",
     "ScoreFunction",
     "Split",
     "StickingTheLanding",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -15,6 +16,7 @@ from tighter.gradients._estimator import (
     Coefficients,
     Estimator,
 )
+from tighter.gradients.expectations import Draws
 
 
 class Reparameterized(Estimator):
@@ -23,6 +25,10 @@ class Reparameterized(Estimator):
     What automatic differentiation gives with no stop anywhere. Unbiased for every bound. With IWAE
     its signal-to-noise ratio for the posterior falls as $K^{-1/2}$.
 
+    Args:
+        draws: For `tighter.expectation` alone: antithetic pairs, or randomized Sobol points, in
+            place of independent draws.
+
     References:
         Kingma & Welling, "Auto-encoding variational Bayes", 2014; Rainforth et al., "Tighter
         variational bounds are not necessarily better", 2018, theorem 1.
@@ -30,6 +36,13 @@ class Reparameterized(Estimator):
 
     uses_score: ClassVar[bool] = True
     uses_path: ClassVar[bool] = True
+
+    draws: Draws = eqx.field(static=True, default=Draws.INDEPENDENT, kw_only=True, repr=False)
+
+    def __check_init__(self) -> None:
+        """Refuse what is no way to draw."""
+        if not isinstance(self.draws, Draws):
+            raise TypeError(f"draws is one of tighter.gradients.Draws, got {self.draws!r}")
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, −a, a)."""

@@ -52,6 +52,76 @@ class LeaveOneOut(Baseline):
         return bound.min_samples + 1
 
 
+class Constant(Baseline):
+    """The same number for every draw.
+
+    Args:
+        value: The number, in nats (for an expectation, in the units of f).
+    """
+
+    value: Float[Array, ""] | float
+
+    def __call__(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The number, for each draw."""
+        return jnp.full_like(log_weights, self.value)
+
+
+class RunningMean(Baseline):
+    r"""A mean of earlier values, with exponentially falling weights.
+
+    It holds its state and never changes it: `updated(value)` returns the next one.
+
+    Args:
+        mean: Of the values so far; 0 before the first.
+        decay: What is left of a value's weight after the next one, in [0, 1).
+
+    Example:
+        >>> baseline = RunningMean()
+        >>> gradient = ScoreFunction(baseline=baseline)
+        >>> baseline = baseline.updated(value)  # after each step
+    """
+
+    mean: Float[Array, ""] | float = 0.0
+    decay: float = eqx.field(static=True, default=0.99, converter=float)
+    weight: Float[Array, ""] | float = 0.0
+
+    def __check_init__(self) -> None:
+        """Refuse what is no decay."""
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"a decay is in [0, 1), got {self.decay}")
+
+    def __call__(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """The mean, for each draw."""
+        return jnp.full_like(log_weights, self.mean)
+
+    def updated(self, value: Float[Array, ""] | float) -> RunningMean:
+        """The mean with one more value."""
+        value = jax.lax.stop_gradient(jnp.asarray(value))
+        weight = self.decay * self.weight + (1 - self.decay)
+        mean = self.mean + (1 - self.decay) / weight * (value - self.mean)
+        return RunningMean(mean, self.decay, weight)
+
+
+class DeltaMethod(Baseline):
+    r"""Second-order expansion of f at the mean, with the exact gradient of its expectation.
+
+    $b(w) = f(m) + \nabla f^\top (w - m) + \frac12 (w - m)^\top \nabla^2 f\, (w - m)$, whose
+    expectation is known from mean and covariance. For `tighter.expectation` alone, over a Normal
+    or MultivariateNormal; f is differentiated at the mean.
+
+    References:
+        Paisley, Blei & Jordan, "Variational Bayesian inference with stochastic search", 2012,
+        sec. 4.
+    """
+
+    def __call__(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """Nothing: the log weights don't tell f."""
+        raise ValueError(
+            "the delta method needs a function of the draws, and a bound has none: use "
+            "LeaveOneOut(), or tighter.expectation"
+        )
+
+
 class ScoreFunction(Estimator):
     r"""Score-function estimator (REINFORCE): model a, score $(F - b_k) - a_k$, path 0.
 

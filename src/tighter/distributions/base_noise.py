@@ -1,0 +1,66 @@
+"""Draws as functions of uniform noise, where the noise behind a family is known."""
+
+# numpyro tells of parameters that they may be tuples.
+# pyright: reportOperatorIssue=false, reportReturnType=false
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax.scipy.special import ndtri
+from jaxtyping import Array, Float
+
+
+def from_uniform(distribution: Any, uniform: Float[Array, " D"]) -> Array | None:
+    """A draw made of D uniform numbers, differentiable in the parameters; None if not known how.
+
+    Args:
+        distribution: A numpyro distribution with empty batch shape and D numbers in its event.
+        uniform: Numbers in (0, 1).
+
+    Returns:
+        A value of the event shape, distributed as the distribution where the noise is uniform.
+    """
+    shape = tuple(distribution.batch_shape) + tuple(distribution.event_shape)
+    if isinstance(distribution, dist.Independent):
+        return from_uniform(distribution.base_dist, uniform)
+    if isinstance(distribution, dist.ExpandedDistribution):
+        return _quantile(distribution.base_dist, uniform.reshape(shape))
+    if isinstance(distribution, dist.MultivariateNormal):
+        return distribution.loc + distribution.scale_tril @ ndtri(uniform)
+    if isinstance(distribution, dist.LowRankMultivariateNormal):
+        factor = jnp.linalg.cholesky(distribution.covariance_matrix)
+        return distribution.loc + factor @ ndtri(uniform)
+    if isinstance(distribution, dist.TransformedDistribution):
+        z = from_uniform(distribution.base_dist, uniform)
+        for transform in distribution.transforms if z is not None else ():
+            z = transform(z)
+        return z
+    return _quantile(distribution, uniform.reshape(shape))
+
+
+def num_noise(distribution: Any) -> int:
+    """How many uniform numbers a draw is made of."""
+    return math.prod((*distribution.batch_shape, *distribution.event_shape))
+
+
+def _quantile(d: Any, u: Array) -> Array | None:
+    if isinstance(d, dist.Normal):
+        return d.loc + d.scale * ndtri(u)
+    if isinstance(d, dist.Uniform):
+        return d.low + (d.high - d.low) * u
+    if isinstance(d, dist.Exponential):
+        return -jnp.log1p(-u) / d.rate
+    if isinstance(d, dist.Laplace):
+        centered = u - 0.5
+        return d.loc - d.scale * jnp.sign(centered) * jnp.log1p(-2 * jnp.abs(centered))
+    if isinstance(d, dist.Gumbel):
+        return d.loc - d.scale * jnp.log(-jnp.log(u))
+    if isinstance(d, dist.Kumaraswamy):
+        return (-jnp.expm1(jnp.log1p(-u) / d.concentration0)) ** (1 / d.concentration1)
+    if isinstance(d, dist.Logistic):
+        return d.loc + d.scale * (jnp.log(u) - jnp.log1p(-u))
+    return None
