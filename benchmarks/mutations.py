@@ -126,7 +126,7 @@ def main() -> None:
                 raise SystemExit(f"{what}: the line to break is no longer in {file}")
             path.write_text(text.replace(line, replacement))
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-x", "-q", *tests],
+                [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", *tests],
                 cwd=root,
                 env=os.environ | {"PYTHONPATH": str(source)},
                 capture_output=True,

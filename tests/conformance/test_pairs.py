@@ -65,7 +65,7 @@ def cells():
                 )
 
 
-@pytest.mark.parametrize(("bound", "estimator", "problem"), cells())
+@pytest.mark.parametrize(("bound", "estimator", "problem"), list(cells()))
 def test_pair(bound, estimator, problem):
     case, gradient = PROBLEMS[problem], ALL_ESTIMATORS[estimator]
     if case.num_samples < gradient.min_samples(as_bound(ALL_BOUNDS[bound])):

@@ -147,7 +147,7 @@ def cells():
             yield pytest.param(family, estimator, marks=marks, id=f"{estimator}-{family}")
 
 
-@pytest.mark.parametrize(("family", "estimator"), cells())
+@pytest.mark.parametrize(("family", "estimator"), list(cells()))
 def test_every_family_with_every_estimator(family, estimator):
     parameters, build, _ = FAMILIES[family]
     gradient, num = ESTIMATORS[estimator]

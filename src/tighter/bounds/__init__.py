@@ -3,10 +3,12 @@
 from tighter.bounds._bound import Bound, Custom, Side, as_bound
 from tighter.bounds.combination import Combination, Grouped
 from tighter.bounds.elbo import ELBO
+from tighter.bounds.f_divergence import FDivergence
 from tighter.bounds.iwae import IWAE
 from tighter.bounds.jackknife import Jackknife
 from tighter.bounds.renyi import CUBO, Renyi
 from tighter.bounds.table import BOUNDS, bound_from_name
+from tighter.bounds.thermodynamic import Thermodynamic
 
 __all__ = [
     "BOUNDS",
@@ -16,10 +18,12 @@ __all__ = [
     "Bound",
     "Combination",
     "Custom",
+    "FDivergence",
     "Grouped",
     "Jackknife",
     "Renyi",
     "Side",
+    "Thermodynamic",
     "as_bound",
     "bound_from_name",
 ]

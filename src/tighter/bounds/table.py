@@ -12,6 +12,7 @@ from tighter.bounds.elbo import ELBO
 from tighter.bounds.iwae import IWAE
 from tighter.bounds.jackknife import Jackknife
 from tighter.bounds.renyi import CUBO, Renyi
+from tighter.bounds.thermodynamic import Thermodynamic
 
 
 def _ciwae(beta: float = 0.5) -> Combination:
@@ -25,6 +26,7 @@ BOUNDS: dict[str, Callable[..., Bound]] = {
     "cubo": lambda order=2.0: CUBO(order),
     "jackknife": lambda order=1: Jackknife(int(order) if order == int(order) else order),
     "ciwae": _ciwae,
+    "thermodynamic": lambda steps=4: Thermodynamic(int(steps)),
 }
 
 

@@ -11,6 +11,7 @@ from tighter.gradients.expectations import (
     GumbelSoftmax,
     MeasureValued,
 )
+from tighter.gradients.ovis import OVIS
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
     Reparameterized,
@@ -31,6 +32,7 @@ from tighter.gradients.wake_phi import WakePhi
 __all__ = [
     "ARM",
     "ESTIMATORS",
+    "OVIS",
     "VIMCO",
     "Baseline",
     "Bias",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from tighter._names import unknown
 from tighter.gradients._estimator import Estimator
 from tighter.gradients.composition import doubly_reparameterize
+from tighter.gradients.ovis import OVIS
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
     Reparameterized,
@@ -22,6 +23,8 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "score-function": ScoreFunction,
     "score-function-leave-one-out": lambda: ScoreFunction(baseline=LeaveOneOut()),
     "vimco": VIMCO,
+    "ovis": OVIS,
+    "ovis-monte-carlo": lambda: OVIS(monte_carlo=True),
     "wake-phi": WakePhi,
     "wake-phi-doubly-reparameterized": lambda: doubly_reparameterize(WakePhi()),
 }
