@@ -17,10 +17,12 @@ from tighter.bounds import (
     IWAE,
     Combination,
     Custom,
+    FDivergence,
     Grouped,
     Jackknife,
     Renyi,
     Side,
+    Thermodynamic,
     as_bound,
     bound_from_name,
 )
@@ -49,6 +51,8 @@ EVERY = {
     "grouped": Grouped(IWAE(), 2),
     "grouped-jackknife": Grouped(Jackknife(1), 2),
     "custom": as_bound(own_iwae),
+    "thermodynamic:uneven": Thermodynamic([0, 0.1, 1]),
+    "thermodynamic:right": Thermodynamic(3, right=True),
 }
 SYMMETRIC = {name: bound for name, bound in EVERY.items() if not name.startswith("grouped")}
 
@@ -123,6 +127,11 @@ def jackknife_by_hand(log_weights, order):
     )
 
 
+def tempered_mean(ell, beta):
+    tilted = np.exp(beta * (ell - ell.max()))
+    return np.sum(tilted * ell) / tilted.sum()
+
+
 def by_hand(log_weights):
     """The value of every bound from its definition."""
     ell = np.asarray(log_weights, np.float64)
@@ -144,6 +153,9 @@ def by_hand(log_weights):
         "nested": 0.5 * ell.mean() + 1.5 * jackknife_by_hand(ell, 1) - np.log(np.mean(w**3)) / 3,
         "grouped": 0.5 * np.log(w[:3].mean()) + 0.5 * np.log(w[3:].mean()),
         "custom": np.log(w.sum() / w.size),
+        "thermodynamic": sum(tempered_mean(ell, beta) for beta in (0, 0.25, 0.5, 0.75)) / 4,
+        "thermodynamic:uneven": 0.1 * tempered_mean(ell, 0) + 0.9 * tempered_mean(ell, 0.1),
+        "thermodynamic:right": sum(tempered_mean(ell, beta / 3) for beta in (1, 2, 3)) / 3,
     }
     values["grouped-jackknife"] = 0.5 * jackknife_by_hand(ell[:3], 1) + 0.5 * jackknife_by_hand(
         ell[3:], 1
@@ -666,3 +678,64 @@ def test_biases_on_lognormal_weights(num, iwae, jackknife):
     assert abs(mean - jackknife) < 5 * error + 0.5e-6
     # So the two are told apart, and the jackknife is nearer to zero.
     assert 10 * error < abs(iwae / num) - abs(jackknife)
+
+
+# Riemann sums and means by f
+
+
+@pytest.mark.parametrize("num", [1, 5])
+def test_the_integral_lies_between_its_sums(num):
+    for draws in (CLOSE, DRAWS["far"]):
+        ell = jnp.asarray(draws)
+        left, right = Thermodynamic(num)(ell), Thermodynamic(num, right=True)(ell)
+        assert left <= IWAE()(ell) <= right
+    np.testing.assert_allclose(Thermodynamic(1)(jnp.asarray(CLOSE)), ELBO()(jnp.asarray(CLOSE)))
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_riemann_sums_on_the_shifted_gaussian(steps):
+    """log w ~ N(-δ²/2, δ²): -δ²/(2S) and +δ²/(2S), in the limit of many draws."""
+    delta = 0.5
+    noise = np.random.default_rng(0).normal(size=(200, 20_000))
+    ell = jnp.asarray(-(delta**2) / 2 + delta * noise, jnp.float32)
+    for right, truth in ((False, -(delta**2) / 2 / steps), (True, delta**2 / 2 / steps)):
+        values = np.asarray(quick_jit(jax.vmap(Thermodynamic(steps, right=right)))(ell))
+        # The self-normalized means are biased by less than δ³/K.
+        assert abs(values.mean() - truth) < 5 * values.std() / np.sqrt(200) + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("f", "other", "side"),
+    [
+        (lambda t: -jnp.log(t), ELBO(), Side.LOWER),
+        (lambda t: t, IWAE(), Side.LOWER),
+        (lambda t: t**0.5, Renyi(0.5), Side.LOWER),
+        (lambda t: 1 / t, Renyi(2), Side.LOWER),
+        (lambda t: t**2, CUBO(2), Side.UPPER),
+    ],
+)
+def test_means_by_a_power_are_the_known_bounds(f, other, side):
+    bound = FDivergence(f)
+    assert bound.side is side
+    with jax.enable_x64(True):
+        for draws in (CLOSE, CLOSE - 700):
+            ell = jnp.asarray(draws)
+            np.testing.assert_allclose(bound(ell), other(ell), rtol=1e-12)
+            np.testing.assert_allclose(bound.weights(ell), other.weights(ell), atol=1e-12)
+            np.testing.assert_allclose(bound.curvature(ell), other.curvature(ell), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Thermodynamic(0), "one step or more"),
+        (lambda: Thermodynamic([]), "one step or more"),
+        (lambda: Thermodynamic([0, 0.5, 0.5, 1]), "rise from 0 to 1"),
+        (lambda: Thermodynamic([0, 1.5]), "rise from 0 to 1"),
+        (lambda: FDivergence(lambda t: (t - 1) ** 2), "strictly monotone"),
+        (lambda: FDivergence(lambda t: jnp.log(t - 1)), "strictly monotone"),
+    ],
+)
+def test_sums_and_functions_that_make_no_bound(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

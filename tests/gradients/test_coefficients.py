@@ -72,6 +72,25 @@ def with_mean_of_others(value, ell):
     return np.array(replaced)
 
 
+def log_of_the_others(ell):
+    """Log of the sum of the other weights, over K."""
+    return np.array([np.log(np.exp(np.delete(ell, k)).sum() / ell.size) for k in range(ell.size)])
+
+
+def with_each_other(value, ell):
+    """Mean over the others of F - a_k with each in the place of the k-th."""
+    controls = []
+    for k in range(ell.size):
+        told = []
+        for j in range(ell.size):
+            replaced = ell.copy()
+            replaced[k] = ell[j]
+            bound, a, _ = value(replaced)
+            told.append(bound - a[k])
+        controls.append((sum(told) - told[k]) / (ell.size - 1))
+    return np.array(controls)
+
+
 def table(estimator, value, ell):
     """(model, score, path) of each estimator, line by line."""
     bound, a, h = value(ell)
@@ -83,6 +102,8 @@ def table(estimator, value, ell):
         "score-function": (a, bound - a, zeros),
         "score-function-leave-one-out": (a, bound - leave_one_out(value, ell) - a, zeros),
         "vimco": (a, bound - with_mean_of_others(value, ell) - a, zeros),
+        "ovis": (a, bound - a - log_of_the_others(ell), zeros),
+        "ovis-monte-carlo": (a, bound - a - with_each_other(value, ell), zeros),
         "wake-phi": (normalized, normalized, zeros),
         "wake-phi-doubly-reparameterized": (normalized, zeros, normalized - normalized**2),
     }

@@ -43,7 +43,7 @@ class FDivergence(Bound):
     is_linear: ClassVar[bool] = False
 
     f: Callable[[Array], Array]
-    side: Side = eqx.field(static=True)
+    bends: Side = eqx.field(static=True)
     rising: bool = eqx.field(static=True)
 
     def __init__(self, f: Callable[[Array], Array]):
@@ -63,7 +63,7 @@ class FDivergence(Bound):
         # How f bends against its slope; a little rounding counts as none.
         turn = bend * t * np.sign(slope[0]) / np.abs(slope)
         lower, upper = (turn < 1e-3).all(), (turn > -1e-3).all()
-        self.side = Side.LOWER if lower else Side.UPPER if upper else Side.NEITHER
+        self.bends = Side.LOWER if lower else Side.UPPER if upper else Side.NEITHER
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Mean of f over the draws, taken back to a log weight."""
@@ -82,6 +82,11 @@ class FDivergence(Bound):
         """The Hessian's diagonal, one derivative a draw."""
         return diagonal_derivative(self.weights, log_weights)
 
+    @property
+    def side(self) -> Side:
+        """Told from how f bends."""
+        return self.bends
+
     def _of_log(self, log_weight: Float[Array, ""]) -> Float[Array, ""]:
         value = self.f(jnp.exp(log_weight))
         return value if self.rising else -value
@@ -91,7 +96,7 @@ class FDivergence(Bound):
 def _root(function: Callable, value: Array, low: Array, high: Array) -> Array:
     """Where a rising function takes a value, between two points, by bisection."""
 
-    def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
         middle = 0.5 * (ends[0] + ends[1])
         below = function(middle) < value
         return jnp.where(below, middle, ends[0]), jnp.where(below, ends[1], middle)

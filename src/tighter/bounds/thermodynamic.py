@@ -44,7 +44,9 @@ class Thermodynamic(Bound):
     betas: tuple[float, ...] = eqx.field(static=True)
     right: bool = eqx.field(static=True)
 
-    def __init__(self, betas: Sequence[float] | int, *, right: bool = False):
+    def __init__(
+        self, betas: Sequence[float | int] | np.ndarray | Array | int, *, right: bool = False
+    ):
         if isinstance(betas, int):
             betas = [i / betas for i in range(betas + 1)] if betas > 0 else []
         ends = [float(beta) for beta in np.ravel(np.asarray(betas, float))]
@@ -88,11 +90,9 @@ class Thermodynamic(Bound):
 
     def _sum(self, term) -> Array:
         ends = self.betas[1:] if self.right else self.betas[:-1]
-        steps = np.diff(self.betas)
-        return sum(
-            (float(step) * term(beta) for step, beta in zip(steps[1:], ends[1:], strict=True)),
-            start=float(steps[0]) * term(ends[0]),
-        )
+        steps = zip(np.diff(self.betas).tolist(), ends, strict=True)
+        terms = [step * term(beta) for step, beta in steps]
+        return jnp.sum(jnp.stack(terms), axis=0)
 
 
 def _tempered(log_weights: Array, beta: float) -> tuple[Array, Array]:
