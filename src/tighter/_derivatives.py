@@ -22,6 +22,20 @@ def _scale_derivative_jvp(primals, tangents):
 
 
 @jax.custom_jvp
+def with_second_path(
+    z: Float[Array, ...], other: Float[Array, ...], factor: Float[Array, ""]
+) -> Float[Array, ...]:
+    """z, with its derivative plus a factor times that of the same value on another path."""
+    return z
+
+
+@with_second_path.defjvp
+def _with_second_path_jvp(primals, tangents):
+    z, _, factor = primals
+    return z, tangents[0] + tangents[1] * jax.lax.stop_gradient(factor)
+
+
+@jax.custom_jvp
 def with_gradient_of(value: Float[Array, ...], surrogate: Float[Array, ...]) -> Float[Array, ...]:
     """The value to the last bit, with the derivative of the surrogate."""
     return value

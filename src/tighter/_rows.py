@@ -49,6 +49,8 @@ class Rows(eqx.Module):
 
         def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> Array:
             posterior = eqx.combine(batched, self.shared)
+            if hasattr(posterior, "stratum"):  # drawn from one of several in turn
+                posterior = posterior.stratum(draw)
             return function(
                 self.log_joint_of, x, posterior, jax.random.fold_in(key, draw), *entries
             )

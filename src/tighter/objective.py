@@ -14,6 +14,7 @@ are kept, the second pass repeats the first one's computation and XLA merges the
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
-from tighter._derivatives import scale_derivative, with_gradient_of
+from tighter._derivatives import scale_derivative, with_gradient_of, with_second_path
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, Bound, Custom, as_bound
 from tighter.distributions import Posterior, check_posterior, draw, stop_parameters
@@ -32,6 +33,7 @@ from tighter.gradients import (
     DoublyReparameterized,
     Draws,
     Estimator,
+    GeneralizedDoublyReparameterized,
 )
 
 LogJoint = Callable[[Any], Array]
@@ -174,6 +176,7 @@ class Objective(eqx.Module):
             needs_path=self.gradient.uses_path,
             estimator=type(self.gradient).__name__,
         )
+        self._check_strata(rows.example_posterior())
         num_batch, num_draws = rows.keys.shape[0], self.num_outer * self.num_samples
         all_draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
 
@@ -184,16 +187,43 @@ class Objective(eqx.Module):
 
         coefficients = jax.vmap(jax.vmap(self._outer_coefficients))(log_weights)
         model, score, path = (c.reshape(num_batch, num_draws) for c in coefficients)
+        turned = jnp.zeros_like(path)
+        if isinstance(self.gradient, GeneralizedDoublyReparameterized):
+            of_bound = partial(self.gradient.turned, self.bound)
+            turned = jax.vmap(jax.vmap(of_bound))(log_weights) / self.num_outer
+            turned = turned.reshape(num_batch, num_draws)
         draws, surrogate = all_draws, 0.0
         if self.gradient.uses_score:
             scores = self._over_draws(rows, _score_term, all_draws, score, remat=True)
             surrogate = jnp.sum(scores, axis=1)
         if self.num_backward is not None and self.num_backward < self.num_samples:
             draws, factor = self._resample(rows.keys, model, path)
-            model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
-        term = _path_term if self.gradient.uses_path else _model_term
-        terms = self._over_draws(rows, term, draws, model, path, remat=True)
+            model, path, turned = (
+                factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path, turned)
+            )
+        if isinstance(self.gradient, GeneralizedDoublyReparameterized):
+            columns, term = (model, turned), _generalized_term
+        else:
+            columns, term = (model, path), _path_term if self.gradient.uses_path else _model_term
+        terms = self._over_draws(rows, term, draws, *columns, remat=True)
         return with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
+
+    def _check_strata(self, posterior: Posterior) -> None:
+        """Refuse an estimator that doesn't hold where draws are of one expert in turn."""
+        strata = getattr(posterior, "num_strata", None)
+        if strata is None:
+            return
+        if self.num_samples % strata:
+            raise ValueError(
+                f"draws are of {strata} experts in turn: num_samples is a multiple of {strata}, "
+                f"got {self.num_samples}"
+            )
+        if self.gradient.asks_own_density(self.bound):
+            raise TypeError(
+                f"{type(self.gradient).__name__} holds for draws of the density that they are "
+                f"weighed by, and {type(posterior).__name__} draws from one expert and weighs by "
+                "the mixture: use GeneralizedDoublyReparameterized or Reparameterized"
+            )
 
     def _outer_coefficients(self, log_weights: Float[Array, " K"]) -> Coefficients:
         """The estimator's coefficients for one of the M bounds, whose mean is taken."""
@@ -280,6 +310,18 @@ def _path_term(log_joint_of, x, posterior, key, model, path):
         lambda leaf: scale_derivative(leaf, ratio) if eqx.is_inexact_array(leaf) else leaf, z
     )
     return model * (_evaluate(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
+
+
+def _generalized_term(log_joint_of, x, posterior, key, model, turned):
+    z = draw(posterior, key=key)
+    held = stop_parameters(posterior)
+    if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
+        return _path_term(log_joint_of, x, posterior, key, model, model + turned)
+    other = posterior.carry(z)
+    ratio = turned / jnp.where(model == 0, 1, model)
+    moving = with_second_path(z, other, ratio)
+    own = model * (_evaluate(log_joint_of, x, moving) - _density(held, moving))
+    return own - model * (held.drawn_log_prob(other) - _density(held, other))
 
 
 def _resampling_key(key: Key[Array, ""]) -> Key[Array, ""]:

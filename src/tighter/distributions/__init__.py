@@ -13,11 +13,14 @@ from tighter.distributions.posterior import (
     stop_parameters,
 )
 from tighter.distributions.reparameterization import as_reparameterized
+from tighter.distributions.structured import Chain, Experts
 from tighter.distributions.von_mises import VonMises
 
 __all__ = [
     "Beta",
+    "Chain",
     "Dirichlet",
+    "Experts",
     "Gamma",
     "Mixture",
     "Posterior",

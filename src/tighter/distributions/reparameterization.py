@@ -42,7 +42,8 @@ def as_reparameterized(distribution: Any) -> Any | None:
     by ours, also under `to_event` and a transform; what else has `rsample` is returned as it is.
     """
     if not isinstance(distribution, Distribution):
-        return distribution if hasattr(distribution, "rsample") else None
+        can = hasattr(distribution, "rsample") and getattr(distribution, "has_rsample", True)
+        return distribution if can else None
     if type(distribution) in _OURS:
         return _OURS[type(distribution)](distribution)
     if isinstance(distribution, dist.Independent):

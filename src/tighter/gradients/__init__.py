@@ -14,6 +14,7 @@ from tighter.gradients.expectations import (
 from tighter.gradients.ovis import OVIS
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
+    GeneralizedDoublyReparameterized,
     Reparameterized,
     StickingTheLanding,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "Enumerated",
     "Estimator",
     "ExpectationEstimator",
+    "GeneralizedDoublyReparameterized",
     "GumbelSoftmax",
     "LeaveOneOut",
     "MeasureValued",

@@ -82,6 +82,13 @@ class Estimator(eqx.Module):
     def uses_path(self) -> bool:
         """Whether any path coefficient can differ from zero: z has to be reparameterizable."""
 
+    def asks_own_density(self, bound: Bound) -> bool:
+        """Whether draws have to come from the density that they are weighed by.
+
+        The score function and the plain double reparameterization hold for that density alone.
+        """
+        return self.uses_score
+
     def min_samples(self, bound: Bound) -> int:
         """The fewest draws for which the pair is defined: what the bound needs, or more."""
         return bound.min_samples

@@ -36,6 +36,10 @@ class _ScoreTurnedToPath(Estimator):
         """That of the estimator, whose expectation it keeps."""
         return self.estimator.bias(bound)
 
+    def asks_own_density(self, bound: Bound) -> bool:
+        """Yes: a score becomes a path only for the density that the draw is of."""
+        return True
+
     def min_samples(self, bound: Bound) -> int:
         """That of the estimator."""
         return self.estimator.min_samples(bound)
@@ -140,6 +144,10 @@ class Split(Estimator):
     def uses_path(self) -> bool:
         """If phi's part does."""
         return self.phi.estimator.uses_path
+
+    def asks_own_density(self, bound: Bound) -> bool:
+        """If phi's part does."""
+        return self.phi.estimator.asks_own_density(self.phi.bound or bound)
 
     def min_samples(self, bound: Bound) -> int:
         """The most that the bound or a part needs."""

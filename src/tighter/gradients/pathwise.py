@@ -44,6 +44,10 @@ class Reparameterized(Estimator):
         if not isinstance(self.draws, Draws):
             raise TypeError(f"draws is one of tighter.gradients.Draws, got {self.draws!r}")
 
+    def asks_own_density(self, bound: Bound) -> bool:
+        """No: the total derivative holds for any density."""
+        return False
+
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, −a, a)."""
         weights = as_bound(bound).weights(log_weights)
@@ -101,6 +105,10 @@ class DoublyReparameterized(Estimator):
     uses_score: ClassVar[bool] = False
     uses_path: ClassVar[bool] = True
 
+    def asks_own_density(self, bound: Bound) -> bool:
+        """Yes, where the bound has curvature."""
+        return not as_bound(bound).is_linear
+
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, 0, a − h)."""
         bound = as_bound(bound)
@@ -110,6 +118,35 @@ class DoublyReparameterized(Estimator):
             score=jnp.zeros_like(weights),
             path=weights - bound.curvature(log_weights),
         )
+
+    def bias(self, bound: Bound) -> Bias:
+        """Unbiased."""
+        return UNBIASED_EVERYWHERE
+
+
+class GeneralizedDoublyReparameterized(Estimator):
+    r"""The double reparameterization of draws that come from another density than they weigh by.
+
+    A draw of an expert q weighed by the mixture m has the score's term $-a\,\nabla_\phi \log m$,
+    whose expectation under q is that of
+    $-[h\,\nabla_z \ell + a\,\nabla_z(\log q - \log m)] \cdot \dot z_m$, with $\dot z_m$ the motion
+    of z at its place in m. Unbiased for every bound; where q is m it is `DoublyReparameterized`.
+
+    References:
+        Bauer & Mnih, "Generalized doubly reparameterized gradient estimators", 2021, eq. 8.
+    """
+
+    uses_score: ClassVar[bool] = False
+    uses_path: ClassVar[bool] = True
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, 0, a): what a draw's own path gets; `turned` is for the mixture's."""
+        weights = as_bound(bound).weights(log_weights)
+        return Coefficients(model=weights, score=jnp.zeros_like(weights), path=weights)
+
+    def turned(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        """−h: what the path of the density that the draw is weighed by gets."""
+        return -as_bound(bound).curvature(log_weights)
 
     def bias(self, bound: Bound) -> Bias:
         """Unbiased."""

@@ -10,6 +10,7 @@ from tighter.gradients.composition import doubly_reparameterize
 from tighter.gradients.ovis import OVIS
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
+    GeneralizedDoublyReparameterized,
     Reparameterized,
     StickingTheLanding,
 )
@@ -20,6 +21,7 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "reparameterized": Reparameterized,
     "sticking-the-landing": StickingTheLanding,
     "doubly-reparameterized": DoublyReparameterized,
+    "generalized-doubly-reparameterized": GeneralizedDoublyReparameterized,
     "score-function": ScoreFunction,
     "score-function-leave-one-out": lambda: ScoreFunction(baseline=LeaveOneOut()),
     "vimco": VIMCO,

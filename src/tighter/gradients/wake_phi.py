@@ -26,6 +26,10 @@ class WakePhi(Estimator):
     uses_score: ClassVar[bool] = True
     uses_path: ClassVar[bool] = False
 
+    def asks_own_density(self, bound: Bound) -> bool:
+        """No: its score is of the density that the draws are weighed by."""
+        return False
+
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(w̃, w̃, 0)."""
         normalized_weights = jax.nn.softmax(log_weights)
