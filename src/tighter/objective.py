@@ -14,7 +14,6 @@ are kept, the second pass repeats the first one's computation and XLA merges the
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -187,25 +186,18 @@ class Objective(eqx.Module):
 
         coefficients = jax.vmap(jax.vmap(self._outer_coefficients))(log_weights)
         model, score, path = (c.reshape(num_batch, num_draws) for c in coefficients)
-        turned = jnp.zeros_like(path)
-        if isinstance(self.gradient, GeneralizedDoublyReparameterized):
-            of_bound = partial(self.gradient.turned, self.bound)
-            turned = jax.vmap(jax.vmap(of_bound))(log_weights) / self.num_outer
-            turned = turned.reshape(num_batch, num_draws)
         draws, surrogate = all_draws, 0.0
         if self.gradient.uses_score:
             scores = self._over_draws(rows, _score_term, all_draws, score, remat=True)
             surrogate = jnp.sum(scores, axis=1)
         if self.num_backward is not None and self.num_backward < self.num_samples:
             draws, factor = self._resample(rows.keys, model, path)
-            model, path, turned = (
-                factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path, turned)
-            )
+            model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
         if isinstance(self.gradient, GeneralizedDoublyReparameterized):
-            columns, term = (model, turned), _generalized_term
+            term = _generalized_term
         else:
-            columns, term = (model, path), _path_term if self.gradient.uses_path else _model_term
-        terms = self._over_draws(rows, term, draws, *columns, remat=True)
+            term = _path_term if self.gradient.uses_path else _model_term
+        terms = self._over_draws(rows, term, draws, model, path, remat=True)
         return with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
 
     def _check_strata(self, posterior: Posterior) -> None:
@@ -312,14 +304,12 @@ def _path_term(log_joint_of, x, posterior, key, model, path):
     return model * (_evaluate(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
 
 
-def _generalized_term(log_joint_of, x, posterior, key, model, turned):
-    z = draw(posterior, key=key)
-    held = stop_parameters(posterior)
+def _generalized_term(log_joint_of, x, posterior, key, model, path):
     if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
-        return _path_term(log_joint_of, x, posterior, key, model, model + turned)
-    other = posterior.carry(z)
-    ratio = turned / jnp.where(model == 0, 1, model)
-    moving = with_second_path(z, other, ratio)
+        return _path_term(log_joint_of, x, posterior, key, model, path)
+    z = draw(posterior, key=key)
+    held, other = stop_parameters(posterior), posterior.carry(z)
+    moving = with_second_path(z, other, (path - model) / jnp.where(model == 0, 1, model))
     own = model * (_evaluate(log_joint_of, x, moving) - _density(held, moving))
     return own - model * (held.drawn_log_prob(other) - _density(held, other))
 

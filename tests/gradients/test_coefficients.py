@@ -99,6 +99,7 @@ def table(estimator, value, ell):
         "reparameterized": (a, -a, a),
         "sticking-the-landing": (a, zeros, a),
         "doubly-reparameterized": (a, zeros, a - h),
+        "generalized-doubly-reparameterized": (a, zeros, a - h),
         "score-function": (a, bound - a, zeros),
         "score-function-leave-one-out": (a, bound - leave_one_out(value, ell) - a, zeros),
         "vimco": (a, bound - with_mean_of_others(value, ell) - a, zeros),

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
 from tighter.cli._output import print_json
 
+# The tables' own width; in a narrower terminal their lines wrap.
+_WIDTH = 116
 _SIGNS = {"unbiased": "✓", "biased": "biased", "follows another objective": "≠"}
 
 
 def info(
+    what: Annotated[
+        str | None, typer.Argument(help="estimators: what each needs and costs", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON")] = False,
 ) -> None:
     """Versions, devices, and every bound with every estimator: unbiased, biased, or neither.
 
-    Example:
+    Examples:
       tighter info --json
+
+      tighter info estimators
     """
+    if what is not None:
+        _tell_estimators(what, json=json)
+        return
     import jax
 
     from tighter.bounds import BOUNDS
@@ -50,7 +61,7 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=max(Console().width, _WIDTH))
     console.print("  ".join(f"{name} {version}" for name, version in versions().items()))
     console.print(f"devices: {', '.join(devices)}")
     table = Table(
@@ -72,3 +83,38 @@ def info(
                 told[bias.reason].append(estimator)
     for reason, estimators in told.items():
         console.print(f"{', '.join(estimators)}: {reason}", highlight=False)
+
+
+def _tell_estimators(what: str, *, json: bool) -> None:
+    """Needs, costs and bias of every estimator."""
+    from tighter._names import unknown
+    from tighter.gradients import catalog
+
+    if what != "estimators":
+        raise unknown("table", what, ["estimators"])
+    parts = {"bounds": catalog.of_bounds(), "expectations": catalog.of_expectations()}
+    if json:
+        print_json(
+            {name: [dataclasses.asdict(line) for line in part] for name, part in parts.items()}
+        )
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=max(Console().width, _WIDTH + 24))
+    titles = {
+        "bounds": "of a bound's gradient, K draws:  ✓ unbiased   ≠ follows another objective",
+        "expectations": "of an expectation's gradient, n draws",
+    }
+    for name, part in parts.items():
+        table = Table(title=titles[name], title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        table.add_column("estimator", no_wrap=True)
+        for heading in ("needs", "forward", "backward"):
+            table.add_column(heading)
+        for bound in part[0].bias:
+            table.add_column(bound, justify="center", no_wrap=True)
+        for line in part:
+            told = (line.name, line.needs, line.forward, line.backward, *line.bias.values())
+            table.add_row(*told)
+        console.print(table)

@@ -140,13 +140,8 @@ class GeneralizedDoublyReparameterized(Estimator):
     uses_path: ClassVar[bool] = True
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
-        """(a, 0, a): what a draw's own path gets; `turned` is for the mixture's."""
-        weights = as_bound(bound).weights(log_weights)
-        return Coefficients(model=weights, score=jnp.zeros_like(weights), path=weights)
-
-    def turned(self, bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
-        """−h: what the path of the density that the draw is weighed by gets."""
-        return -as_bound(bound).curvature(log_weights)
+        """(a, 0, a − h); for experts the a goes along a draw's own path, the −h along m's."""
+        return DoublyReparameterized().coefficients(bound, log_weights)
 
     def bias(self, bound: Bound) -> Bias:
         """Unbiased."""
