@@ -12,6 +12,7 @@ import typer
 from tighter.cli.evaluate import evaluate
 from tighter.cli.info import info
 from tighter.cli.report import report
+from tighter.cli.reproduce import reproduce
 from tighter.cli.sample import sample
 from tighter.cli.train import train
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, sample, report, info):
+for command in (train, evaluate, sample, report, reproduce, info):
     app.command(no_args_is_help=False)(command)
 
 

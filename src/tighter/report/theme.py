@@ -49,7 +49,7 @@ CATEGORIES = (
     "#92dadd",
 )
 
-_STYLE = {
+STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": AXIS,
     "axes.facecolor": "none",
@@ -110,7 +110,7 @@ def draw(
         height: In CSS pixels.
     """
     # A user's own matplotlibrc must not change the report, hence "default".
-    with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
+    with matplotlib.style.context(["default", {**STYLE, "svg.hashsalt": name}]):
         # SVG counts in points of 1/72 inch; here a point is one pixel of the page.
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         note = paint(figure)

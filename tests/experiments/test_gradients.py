@@ -1,0 +1,62 @@
+"""The experiment on gradient estimators, small: its record, its pictures, its mistakes."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tighter as tt
+from tighter.experiments import gradients as module
+from tighter.report.estimators import draw_gradients
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "gradients"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "REPLICATES", 20_000)
+        module.gradients(path)
+    return path
+
+
+def test_measured_variances_are_near_the_exact_ones(folder):
+    record = json.loads((folder / "gradients.json").read_text())
+    assert {row["estimator"] for row in record["survey"]} == {
+        "score function", "pathwise", "measure-valued",
+    }  # fmt: skip
+    for row in record["survey"]:
+        np.testing.assert_allclose(row["variance"], row["exact"], rtol=0.15, atol=1e-6)
+    for row in record["bernoulli"]:
+        np.testing.assert_allclose(row["variance"], row["exact"], rtol=0.15, atol=1e-6)
+
+
+def test_exact_variances_of_the_quadratic_are_the_known_ones():
+    k = -1.3
+    a = 1 - k
+    known = {
+        "score function": [15 + 14 * a**2 + a**4, 74 + 60 * a**2 + 2 * a**4],
+        "pathwise": [4, 8 + 4 * a**2],
+        "measure-valued": [a**2 * (16 / np.pi - 4), 4 + 4 * a**2],
+    }
+    for name, truth in known.items():
+        found = module.exact_variances(name, lambda x: (x - k) ** 2, lambda x: 2 * (x - k))
+        np.testing.assert_allclose(found, truth, rtol=2e-3)
+
+
+def test_what_is_missing_inside_makes_up_the_gradient(folder):
+    for row in json.loads((folder / "gradients.json").read_text())["inside"]:
+        error = abs(row["inside"] + row["missing"] - row["whole"])
+        assert error < 5 * row["standard_error"]
+
+
+def test_pictures_are_drawn_from_the_record_alone(folder, tmp_path):
+    (tmp_path / "gradients.json").write_bytes((folder / "gradients.json").read_bytes())
+    for file in draw_gradients(tmp_path):
+        assert file.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(tt.InputError, match=r"holds no gradients\.json"):
+        draw_gradients(tmp_path / "nowhere")
+
+
+def test_a_folder_that_holds_it_already(folder):
+    with pytest.raises(tt.InputError, match="already holds this experiment"):
+        module.gradients(folder)
