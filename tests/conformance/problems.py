@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 
 from tests.oracles.expected_bound import by_enumeration, by_quadrature
+from tests.oracles.quick import quick_jit
 from tighter import Objective
 from tighter.bounds import as_bound
 
@@ -146,7 +147,7 @@ def exact(problem: Problem, bound) -> tuple[float, np.ndarray, np.ndarray]:
         def expected(theta, phi):
             return problem.expected(as_bound(bound), theta, phi)
 
-        value, gradients = jax.jit(jax.value_and_grad(expected, argnums=(0, 1)))(theta, phi)
+        value, gradients = quick_jit(jax.value_and_grad(expected, argnums=(0, 1)))(theta, phi)
         flat = [np.asarray(ravel_pytree(gradient)[0]) for gradient in gradients]
         return float(value), flat[0], flat[1]
 
@@ -162,7 +163,7 @@ def replicate(
 
     theta, phi = (jax.tree.map(jnp.float32, part) for part in (problem.theta, problem.phi))
 
-    @jax.jit
+    @quick_jit
     def many(theta, phi, keys):
         run = jax.vmap(jax.value_and_grad(one, argnums=(0, 1)), in_axes=(None, None, 0))
         value, gradients = run(theta, phi, keys)

@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 import pytest
 
 import tighter as tt
+from tests.oracles.quick import quick_jit
 from tighter.bounds import IWAE
 from tighter.gradients import ARM, OVIS, VIMCO, DisARM, LeaveOneOut, ScoreFunction
 
@@ -57,7 +58,7 @@ def test_moments_are_those_enumerated_on_all_states(gradient):
         return objective(log_joint, posterior(phi), key=key)
 
     keys = jax.random.split(jax.random.key(0), REPLICATES)
-    slopes = jax.jit(jax.vmap(jax.grad(bound), (None, 0)))(jnp.asarray(LOGITS), keys)
+    slopes = quick_jit(jax.vmap(jax.grad(bound), (None, 0)))(jnp.asarray(LOGITS), keys)
     slopes = np.asarray(slopes, np.float64)
     centered = slopes - slopes.mean(axis=0)
     assert (np.abs(slopes.mean(axis=0) - mean) < 5 * np.sqrt(variance / REPLICATES)).all()
@@ -77,7 +78,7 @@ def test_the_order_of_the_variances():
     keys = jax.random.split(jax.random.key(1), 20_000)
     spreads = {}
     for gradient in (DisARM(), ARM(), ScoreFunction(baseline=LeaveOneOut()), ScoreFunction()):
-        run = jax.jit(jax.vmap(jax.grad(lambda p, k, g=gradient: value(p, k, g)), (None, 0)))
+        run = quick_jit(jax.vmap(jax.grad(lambda p, k, g=gradient: value(p, k, g)), (None, 0)))
         spreads[repr(gradient)] = float(jnp.sum(jnp.var(run(jnp.asarray(LOGITS), keys), axis=0)))
     disarm, arm, leave_one_out, plain = spreads.values()
     assert disarm <= arm

@@ -6,18 +6,19 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy import special, stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.distributions import Beta, Dirichlet, Gamma, VonMises, as_reparameterized
 from tighter.distributions.gamma import _log_gamma_velocity
 
-REPLICATES = 60_000
+REPLICATES = 40_000
 CONCENTRATIONS = [0.01, 0.3, 4.0]
 
 
 def gradients(function, parameter):
     keys = jax.random.split(jax.random.key(0), REPLICATES)
-    run = jax.jit(jax.vmap(jax.grad(function), in_axes=(None, 0)))
+    run = quick_jit(jax.vmap(jax.grad(function), in_axes=(None, 0)))
     gradients = np.asarray(run(jnp.asarray(parameter, jnp.float32), keys), np.float64)
     assert np.isfinite(gradients).all()
     return gradients

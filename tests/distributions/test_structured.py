@@ -6,6 +6,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from tests.oracles.expected_bound import by_quadrature
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.bounds import ELBO, IWAE, Renyi
@@ -19,7 +20,7 @@ from tighter.gradients import (
     WakePhi,
 )
 
-REPLICATES = 60_000
+REPLICATES = 40_000
 
 
 def gradients(objective, build, log_joint, phi):
@@ -27,7 +28,7 @@ def gradients(objective, build, log_joint, phi):
         return objective(log_joint, build(phi), key=key)
 
     keys = jax.random.split(jax.random.key(0), REPLICATES)
-    run = jax.jit(jax.vmap(jax.value_and_grad(bound), in_axes=(None, 0)))
+    run = quick_jit(jax.vmap(jax.value_and_grad(bound), in_axes=(None, 0)))
     value, slopes = run(jnp.asarray(phi, jnp.float32), keys)
     return np.asarray(value, np.float64), np.asarray(slopes, np.float64)
 
@@ -74,7 +75,7 @@ def test_the_gradient_passes_down_the_chain(bound, gradient):
 
             return by_quadrature(bound, log_weight, num_noise=2, num_samples=2, num_nodes=24)
 
-        truth, slope = map(np.asarray, jax.jit(jax.value_and_grad(expected))(jnp.asarray(PHI)))
+        truth, slope = map(np.asarray, quick_jit(jax.value_and_grad(expected))(jnp.asarray(PHI)))
     value, slopes = gradients(tt.Objective(bound, gradient, num_samples=2), chain, two_layers, PHI)
     assert standard_errors_off(value, truth) < 5
     assert standard_errors_off(slopes, slope).max() < 5
@@ -147,7 +148,7 @@ def exact_of_experts(bound, turns):
         return jnp.sum(mass.reshape(-1) * jax.vmap(one)(jnp.asarray(noise)))
 
     with jax.enable_x64(True):
-        value, slope = jax.jit(jax.value_and_grad(expected))(jnp.asarray(EXPERTS))
+        value, slope = quick_jit(jax.value_and_grad(expected))(jnp.asarray(EXPERTS))
         return float(value), np.asarray(slope)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.distributions import Mixture
@@ -28,7 +29,7 @@ from tighter.gradients import (
     ScoreFunction,
 )
 
-REPLICATES = 40_000
+REPLICATES = 30_000
 KEY = jax.random.key(0)
 
 # Of a number, or of the sum of a vector's entries with weights.
@@ -124,7 +125,7 @@ def estimates(build, parameters, functions, gradient, num, replicates=REPLICATES
 
         return tt.expectation(f, build(p), gradient=gradient, num_samples=num, key=key)
 
-    @jax.jit
+    @quick_jit
     def many(p, keys):
         run = jax.vmap(jax.value_and_grad(one), (None, 0, None))
         return jax.vmap(run, (None, None, 0))(p, jnp.eye(len(functions)), keys)
@@ -292,7 +293,7 @@ def test_f_is_never_differentiated(gradient, family):
 
         return tt.expectation(f, build(p), gradient=gradient, num_samples=4, key=KEY)
 
-    slopes = jax.jit(jax.grad(value))(jnp.asarray(parameters))
+    slopes = quick_jit(jax.grad(value))(jnp.asarray(parameters))
     assert np.isfinite(slopes).all()
     assert (np.asarray(slopes) != 0).any()
 
@@ -306,7 +307,7 @@ def test_the_parameter_inside_and_outside():
                 lambda w: p * w**2, dist.Normal(p, 1.0), gradient=gradient, key=key
             )
 
-        run = jax.jit(jax.vmap(jax.grad(value), (None, 0)))
+        run = quick_jit(jax.vmap(jax.grad(value), (None, 0)))
         slopes = np.asarray(run(1.3, jax.random.split(KEY, REPLICATES)), np.float64)
         assert_means(slopes, 1 + 3 * 1.3**2)
 
@@ -329,7 +330,7 @@ def test_expectations_nest():
 
     p = jnp.array([0.3, -0.4])
     truth = jax.grad(value)(p, KEY, Enumerated())
-    run = jax.jit(jax.vmap(jax.grad(lambda p, key: value(p, key, DisARM())), (None, 0)))
+    run = quick_jit(jax.vmap(jax.grad(lambda p, key: value(p, key, DisARM())), (None, 0)))
     assert_means(np.asarray(run(p, jax.random.split(KEY, REPLICATES)), np.float64), truth)
 
 
@@ -347,7 +348,7 @@ def test_relaxations_are_labelled_biased_and_are(straight_through):
 
     p = jnp.array([0.4, -0.2, 0.1])
     truth = jax.grad(value)(p, KEY, Enumerated())
-    run = jax.jit(jax.vmap(jax.grad(lambda p, key: value(p, key, gradient)), (None, 0)))
+    run = quick_jit(jax.vmap(jax.grad(lambda p, key: value(p, key, gradient)), (None, 0)))
     slopes = np.asarray(run(p, jax.random.split(KEY, REPLICATES)), np.float64)
     error = slopes.std(axis=0) / math.sqrt(REPLICATES)
     assert (np.abs(slopes.mean(axis=0) - truth) / error).max() > 20
