@@ -17,6 +17,7 @@ from pathlib import Path
 
 # (what, file, line, its replacement, which tests)
 PAIRS = "tests/conformance/test_pairs.py"
+STRUCTURED = "tests/distributions/test_structured.py"
 MUTATIONS = [
     (
         "IWAE without − log K",
@@ -104,10 +105,31 @@ MUTATIONS = [
     ),
     (
         "the path not scaled",
-        "objective.py",
+        "_derivatives.py",
         "tangents[0] * jax.lax.stop_gradient(factor)",
         "tangents[0]",
         [PAIRS, "-k", "test_pair and iwae-doubly and linear"],
+    ),
+    (
+        "experts by the plain rule",
+        "objective.py",
+        "    return own - model * (held.drawn_log_prob(other) - _density(held, other))",
+        "    return own",
+        [STRUCTURED, "-k", "experts_in_turn"],
+    ),
+    (
+        "a mixture's draw without the path of its weights",
+        "distributions/mixture.py",
+        "z_dot = z_dot - jnp.sum(flow * log_weights_dot)",
+        "z_dot = z_dot - 0 * jnp.sum(flow * log_weights_dot)",
+        ["tests/distributions/test_mixture.py", "-k", "quadrature and (normal or diagonal)"],
+    ),
+    (
+        "gammas below 1 by the velocity alone",
+        "distributions/gamma.py",
+        "exponential / jnp.where(small, concentration, 1)",
+        "exponential / jax.lax.stop_gradient(jnp.where(small, concentration, 1))",
+        ["tests/distributions/test_gamma.py", "-k", "test_gamma and 0.3"],
     ),
 ]
 
