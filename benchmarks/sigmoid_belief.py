@@ -81,7 +81,9 @@ def main() -> None:
             def variance(params, gradient=gradient):
                 def loss(params, key):
                     keys = jax.random.split(key, len(xs))
-                    return jnp.mean(jax.vmap(lambda x, k: elbo(params, x, gradient, k))(xs, keys))
+                    # One image at a time: with one more axis XLA's matrix products crash on CPUs.
+                    of_one = jax.lax.map(lambda a: elbo(params, a[0], gradient, a[1]), (xs, keys))
+                    return jnp.mean(of_one)
 
                 def add(i, sums):
                     slopes = jax.grad(loss)(params, jax.random.fold_in(jax.random.key(1), i))
