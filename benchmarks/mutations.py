@@ -66,7 +66,7 @@ MUTATIONS = [
         "gradients/pathwise.py",
         "score=-weights, path=weights",
         "score=0 * weights, path=weights",
-        [PAIRS, "-k", "test_pair and iwae-reparameterized-linear"],
+        [PAIRS, "-k", "fewer and iwae-reparameterized"],
     ),
     (
         "VIMCO's mean over all draws",
@@ -109,6 +109,13 @@ MUTATIONS = [
         "tangents[0] * jax.lax.stop_gradient(factor)",
         "tangents[0]",
         [PAIRS, "-k", "test_pair and iwae-doubly and linear"],
+    ),
+    (
+        "the total derivative with log q's parameters stopped",
+        "objective.py",
+        "(_evaluate(log_joint_of, x, z) - _density(posterior, z))",
+        "(_evaluate(log_joint_of, x, z) - _density(stop_parameters(posterior), z))",
+        [PAIRS, "-k", "test_pair and iwae-reparameterized-linear"],
     ),
     (
         "experts by the plain rule",

@@ -33,6 +33,7 @@ from tighter.gradients import (
     Draws,
     Estimator,
     GeneralizedDoublyReparameterized,
+    Reparameterized,
 )
 
 LogJoint = Callable[[Any], Array]
@@ -187,13 +188,18 @@ class Objective(eqx.Module):
         coefficients = jax.vmap(jax.vmap(self._outer_coefficients))(log_weights)
         model, score, path = (c.reshape(num_batch, num_draws) for c in coefficients)
         draws, surrogate = all_draws, 0.0
-        if self.gradient.uses_score:
+        resampled = self.num_backward is not None and self.num_backward < self.num_samples
+        # (a, -a, a) is the derivative of a (log p - log q) with no stop: one term for all three.
+        total = isinstance(self.gradient, Reparameterized) and not resampled
+        if self.gradient.uses_score and not total:
             scores = self._over_draws(rows, _score_term, all_draws, score, remat=True)
             surrogate = jnp.sum(scores, axis=1)
-        if self.num_backward is not None and self.num_backward < self.num_samples:
+        if resampled:
             draws, factor = self._resample(rows.keys, model, path)
             model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
-        if isinstance(self.gradient, GeneralizedDoublyReparameterized):
+        if total:
+            term = _total_term
+        elif isinstance(self.gradient, GeneralizedDoublyReparameterized):
             term = _generalized_term
         else:
             term = _path_term if self.gradient.uses_path else _model_term
@@ -289,6 +295,11 @@ def _score_term(log_joint_of, x, posterior, key, score):
 def _model_term(log_joint_of, x, posterior, key, model, path):
     z = jax.lax.stop_gradient(draw(posterior, key=key))
     return model * _evaluate(log_joint_of, x, z)
+
+
+def _total_term(log_joint_of, x, posterior, key, model, path):
+    z = draw(posterior, key=key)
+    return model * (_evaluate(log_joint_of, x, z) - _density(posterior, z))
 
 
 def _path_term(log_joint_of, x, posterior, key, model, path):
