@@ -101,13 +101,12 @@ def _flat(d: Any) -> Any:
     """A distribution without `expand` around it."""
     if isinstance(d, dist.ExpandedDistribution):
         batch, base = d.batch_shape, d.base_dist
-        leaves = jax.tree.map(lambda leaf: leaf, base)
         grown = {
             name: jnp.broadcast_to(value, batch + jnp.shape(value)[len(base.batch_shape) :])
             for name, value in base.__dict__.items()
             if name in base.arg_constraints
         }
-        return type(leaves)(**grown)
+        return type(base)(**grown)
     if isinstance(d, dist.Independent):
         base = _flat(d.base_dist)
         return base.to_event(d.reinterpreted_batch_ndims) if base is not d.base_dist else d
@@ -264,12 +263,17 @@ def _geometric(q: Any, p: Any) -> Array:
     )  # fmt: skip
 
 
+def _half_normal(q: Any, p: Any) -> Array:
+    ratio = (q.scale / p.scale) ** 2
+    return 0.5 * (ratio - 1 - jnp.log(ratio))
+
+
 _PAIRS: list[tuple[Any, Any, Callable[[Any, Any], Array]]] = [
     (_BERNOULLIS, _BERNOULLIS, _bernoulli),
     (_CATEGORICALS, _CATEGORICALS, _categorical),
     (dist.Laplace, dist.Laplace, _laplace),
     (dist.LogNormal, dist.LogNormal, _normal),  # of the logarithms
-    (dist.HalfNormal, dist.HalfNormal, lambda q, p: _half_normal(q, p)),
+    (dist.HalfNormal, dist.HalfNormal, _half_normal),
     (dist.Poisson, dist.Poisson, _poisson),
     (dist.Exponential, dist.Exponential, _exponential),
     ((dist.Gamma, dist.Exponential), (dist.Gamma, dist.Exponential), _gamma),
@@ -279,8 +283,3 @@ _PAIRS: list[tuple[Any, Any, Callable[[Any, Any], Array]]] = [
     ((dist.GeometricProbs, dist.GeometricLogits), (dist.GeometricProbs, dist.GeometricLogits),
      _geometric),
 ]  # fmt: skip
-
-
-def _half_normal(q: Any, p: Any) -> Array:
-    ratio = (q.scale / p.scale) ** 2
-    return 0.5 * (ratio - 1 - jnp.log(ratio))

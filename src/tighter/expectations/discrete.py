@@ -17,7 +17,6 @@ from tighter.gradients import ARM, DisARM, GumbelSoftmax
 def enumerated(f: Callable[[Any], Array], distribution: Any) -> Float[Array, ""]:
     """The sum over the support, differentiated as it stands."""
     points = support_of(distribution)
-    # Twins of vmap'ed methods of numpyro: one point at a time.
     log_probs = jax.vmap(distribution.log_prob)(points)
     return jnp.sum(jnp.exp(log_probs) * jax.vmap(scalar(f))(points))
 
