@@ -33,7 +33,7 @@ class Thermodynamic(Bound):
 
     Example:
         >>> Thermodynamic([0, 0.1, 1])(jnp.array([-1.0, -3.0]))
-        Array(-1.9100298, dtype=float32)
+        Array(-1.9102988, dtype=float32)
 
     References:
         Masrani, Le & Wood, "The thermodynamic variational objective", 2019, eqs. 7-10.
