@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tighter import bounds, data, distributions, gradients, models, training
     from tighter._errors import InputError
+    from tighter.closed_forms import AnalyticEntropy, AnalyticKL
     from tighter.evaluation import LogLikelihood, log_likelihood
     from tighter.expectations import expectation
     from tighter.objective import Objective
+    from tighter.russian_roulette import SUMO
     from tighter.training import FitResult, fit
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnalyticEntropy",
+    "AnalyticKL",
     "FitResult",
     "InputError",
     "LogLikelihood",
     "Objective",
+    "SUMO",
     "bounds",
     "data",
     "distributions",
@@ -35,10 +40,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnalyticEntropy": "tighter.closed_forms",
+    "AnalyticKL": "tighter.closed_forms",
     "FitResult": "tighter.training",
     "InputError": "tighter._errors",
     "LogLikelihood": "tighter.evaluation",
     "Objective": "tighter.objective",
+    "SUMO": "tighter.russian_roulette",
     "expectation": "tighter.expectations",
     "fit": "tighter.training",
     "log_likelihood": "tighter.evaluation",

@@ -104,3 +104,16 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     batched = jax.vmap(batched_part)(xs)
     keys = jax.random.split(key, next(iter(sizes))[0])
     return Rows(model.log_joint, xs, batched, shared[0], keys)
+
+
+def check_scalar(value: Array, name: str, mend: str) -> Array:
+    """A log density of one example.
+
+    Raises:
+        ValueError: If it is no scalar.
+    """
+    if jnp.shape(value) != ():
+        raise ValueError(
+            f"{name} is a scalar for one example, got shape {jnp.shape(value)}: {mend}"
+        )
+    return value

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._derivatives import scale_derivative, with_gradient_of, with_second_path
-from tighter._rows import Rows, rows_of_batch
+from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO, Bound, Custom, as_bound
 from tighter.distributions import Posterior, check_posterior, draw, stop_parameters
 from tighter.gradients import (
@@ -129,6 +129,10 @@ class Objective(eqx.Module):
         one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
         return self.gradient.bias(ELBO() if one_draw else self.bound)
 
+    def at(self, step: Any) -> Objective:
+        """The same at every step of training."""
+        return self
+
     def __call__(
         self, log_joint: LogJoint, posterior: Posterior, *, key: Key[Array, ""]
     ) -> Float[Array, ""]:
@@ -198,11 +202,11 @@ class Objective(eqx.Module):
             draws, factor = self._resample(rows.keys, model, path)
             model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
         if total:
-            term = _total_term
+            term = total_term
         elif isinstance(self.gradient, GeneralizedDoublyReparameterized):
             term = _generalized_term
         else:
-            term = _path_term if self.gradient.uses_path else _model_term
+            term = path_term if self.gradient.uses_path else _model_term
         terms = self._over_draws(rows, term, draws, model, path, remat=True)
         return with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
 
@@ -266,19 +270,13 @@ class Objective(eqx.Module):
 
 
 def _evaluate(log_joint_of: Callable[[Any], LogJoint], x: PyTree, z: PyTree) -> Float[Array, ""]:
-    return _scalar(log_joint_of(x)(z), "log_joint(z)", "sum the log densities")
+    return check_scalar(log_joint_of(x)(z), "log_joint(z)", "sum the log densities")
 
 
 def _density(posterior: Posterior, z: PyTree) -> Float[Array, ""]:
-    return _scalar(posterior.log_prob(z), "posterior.log_prob(z)", "write .to_event() for a vector")
-
-
-def _scalar(value: Array, name: str, mend: str) -> Float[Array, ""]:
-    if jnp.shape(value) != ():
-        raise ValueError(
-            f"{name} is a scalar for one example, got shape {jnp.shape(value)}: {mend}"
-        )
-    return value
+    return check_scalar(
+        posterior.log_prob(z), "posterior.log_prob(z)", "write .to_event() for a vector"
+    )
 
 
 def log_weight(log_joint_of, x, posterior, key):
@@ -297,12 +295,12 @@ def _model_term(log_joint_of, x, posterior, key, model, path):
     return model * _evaluate(log_joint_of, x, z)
 
 
-def _total_term(log_joint_of, x, posterior, key, model, path):
+def total_term(log_joint_of, x, posterior, key, model, path):
     z = draw(posterior, key=key)
     return model * (_evaluate(log_joint_of, x, z) - _density(posterior, z))
 
 
-def _path_term(log_joint_of, x, posterior, key, model, path):
+def path_term(log_joint_of, x, posterior, key, model, path):
     # A draw with a path but no weight in the model would be divided by zero: it gets a weight far
     # below rounding instead.
     least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
@@ -317,7 +315,7 @@ def _path_term(log_joint_of, x, posterior, key, model, path):
 
 def _generalized_term(log_joint_of, x, posterior, key, model, path):
     if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
-        return _path_term(log_joint_of, x, posterior, key, model, path)
+        return path_term(log_joint_of, x, posterior, key, model, path)
     z = draw(posterior, key=key)
     held, other = stop_parameters(posterior), posterior.carry(z)
     moving = with_second_path(z, other, (path - model) / jnp.where(model == 0, 1, model))

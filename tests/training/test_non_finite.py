@@ -83,7 +83,7 @@ def parts(error: NonFiniteError) -> tuple[int, set[int]]:
 def batches(xs) -> list[set[int]]:
     """The rows that each of twelve steps takes: they follow from the key and the sizes alone."""
     keys = Keys(*jax.random.split(jax.random.key(1), 4))
-    steps = Steps(None, tt.Objective(), optax.sgd(0.0), None, 10, keys)
+    steps = Steps(None, tt.Objective(), optax.sgd(0.0), None, 10, jnp.asarray(1), keys)
     return [set(np.asarray(steps.rows_of(step, len(xs))).tolist()) for step in range(12)]
 
 

@@ -1,1 +1,1 @@
-"""What a bound hides, and which bound and estimator to take: measurements on the user's own model."""
+"""What a bound hides, and which bound and estimator to take: measured on the user's model."""

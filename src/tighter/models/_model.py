@@ -37,6 +37,10 @@ class LatentVariableModel(eqx.Module):
     def log_joint(self, x: Array) -> Callable[[PyTree], Array]:
         """Z -> log p(x, z), in nats."""
 
+    def log_likelihood(self, x: Array) -> Callable[[PyTree], Array]:
+        """The function z -> log p(x|z), in nats."""
+        return lambda z: self.likelihood(z).log_prob(x)
+
     def sample(self, key: Key[Array, ""], n: int) -> Array:
         """`n` draws of x from the model: z from the prior, x from the likelihood.
 

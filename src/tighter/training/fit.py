@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import time
 import warnings
 from pathlib import Path
@@ -18,14 +19,13 @@ from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
 from tighter.data import Dataset
-from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints
 from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
 from tighter.training.progress import ProgressDisplay
-from tighter.training.steps import State, Steps, Transform, keys_of
+from tighter.training.steps import State, Steps, Trainable, Transform, keys_of
 
 _SECONDS_A_CHUNK = 0.5
 
@@ -61,7 +61,7 @@ class _Best:
 def fit(
     model: Any,
     data: Any,
-    objective: Objective,
+    objective: Trainable,
     *,
     optimizer: optax.GradientTransformation,
     num_epochs: int,
@@ -84,7 +84,8 @@ def fit(
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; all its inexact arrays are
             trained.
         data: Training examples: an array with leading axis N, or a `Dataset`.
-        objective: The bound and the estimator of its gradient.
+        objective: The bound and the estimator of its gradient: an `Objective`, or an ELBO in closed
+            form (`AnalyticKL`, `AnalyticEntropy`).
         optimizer: An optax transformation, learning rate included.
         num_epochs: Passes over the data.
         batch_size: Examples a step.
@@ -115,10 +116,14 @@ def fit(
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
-    steps = Steps(static, objective, optimizer, transform, batch_size, keys_of(key))
+    per_epoch = xs.shape[0] // batch_size
+    num_steps = num_epochs * per_epoch
+    last = jnp.asarray(num_steps)
+    steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key))
     state, best = steps.initial(arrays), _Best(arrays)
     fingerprint = {
-        "objective": repr(objective),
+        # Without the addresses of functions (schedules), which differ from process to process.
+        "objective": re.sub(r" at 0x[0-9a-f]+", "", repr(objective)),
         "batch_size": batch_size,
         "num_epochs": num_epochs,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
@@ -126,8 +131,6 @@ def fit(
     }
     run = _Run(directory, fingerprint, resume=resume)
     state, best = run.restore(state, best)
-    per_epoch = xs.shape[0] // batch_size
-    num_steps = num_epochs * per_epoch
     pace, began, saved = 0.0, time.monotonic(), time.monotonic()
     step, on_device = int(state.step), jnp.asarray(xs)
     device_validation = None if held_out is None else jnp.asarray(held_out)
@@ -150,7 +153,7 @@ def fit(
                 rows = steps.rows_of(step - 1, xs.shape[0])
                 batch, step_key = steps.batch(on_device, rows, jnp.asarray(step - 1))
                 raise explain(
-                    eqx.combine(state.arrays, static), objective, batch,
+                    eqx.combine(state.arrays, static), objective.at(jnp.asarray(step - 1)), batch,
                     rows=rows, step=step - 1, kept=run.kept(step - 1), key=step_key,
                 )  # fmt: skip
             state = new_state

@@ -14,13 +14,12 @@ from tighter._errors import NonFiniteError
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 from tighter.models import LatentVariableModel
-from tighter.objective import Objective
-from tighter.training.steps import all_finite
+from tighter.training.steps import Trainable, all_finite
 
 
 def explain(
     model: Any,
-    objective: Objective,
+    objective: Trainable,
     xs: Array,
     *,
     rows: Int[Array, " batch"],
@@ -66,12 +65,12 @@ def explain(
     )
 
 
-def _sum_of_bounds(objective: Objective, model: Any, xs: Array, key: Key[Array, ""]) -> Array:
+def _sum_of_bounds(objective: Trainable, model: Any, xs: Array, key: Key[Array, ""]) -> Array:
     return jnp.sum(objective.batch(model, xs, key=key))
 
 
 def _bad_terms(
-    model: Any, objective: Objective, xs: Array, key: Key[Array, ""]
+    model: Any, objective: Trainable, xs: Array, key: Key[Array, ""]
 ) -> dict[str, Bool[Array, " batch"]]:
     """For each term, from the data on, which examples have a draw where it is not finite."""
 

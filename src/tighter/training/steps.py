@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -11,9 +11,23 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from tighter.objective import Objective
-
 Transform = Callable[..., Array]
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What can be maximized: an `Objective`, or an ELBO in closed form."""
+
+    num_samples: int
+    num_outer: int
+
+    def at(self, step: Any) -> Trainable:
+        """The objective at a step of training, where it changes with the step."""
+        ...
+
+    def batch(self, model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Float[Array, " batch"]:
+        """The bound for each example, in nats."""
+        ...
 
 
 class State(NamedTuple):
@@ -59,14 +73,16 @@ class Steps(eqx.Module):
         optimizer: An optax transformation.
         transform: (batch, key) -> batch, anew at each step; None for none.
         batch_size: Examples a step.
+        num_steps: Steps of the whole run.
         keys: Random keys.
     """
 
     static: PyTree
-    objective: Objective
+    objective: Trainable
     optimizer: optax.GradientTransformation = eqx.field(static=True)
     transform: Transform | None
     batch_size: int = eqx.field(static=True)
+    num_steps: Int[Array, ""]
     keys: Keys
 
     @eqx.filter_jit
@@ -101,7 +117,8 @@ class Steps(eqx.Module):
             start = (state.step % per_epoch) * self.batch_size
             rows = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
             xs, key = self.batch(data, rows, state.step)
-            loss, gradient = jax.value_and_grad(self._loss)(state.arrays, xs, key)
+            objective = self.objective.at(state.step)
+            loss, gradient = jax.value_and_grad(self._loss)(state.arrays, objective, xs, key)
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
             arrays = eqx.apply_updates(state.arrays, updates)
             finite = jnp.isfinite(loss) & all_finite((gradient, arrays))
@@ -122,7 +139,12 @@ class Steps(eqx.Module):
 
     @eqx.filter_jit
     def mean_bound(self, arrays: PyTree, data: Array) -> Float[Array, ""]:
-        """Mean of the objective's bound over some examples, with the same draws at every call."""
+        """Mean of the objective's bound over some examples, with the same draws at every call.
+
+        Where the objective changes with the step, it is that of the last step, so that epochs can
+        be compared.
+        """
+        objective = self.objective.at(self.num_steps)
         model = eqx.combine(arrays, self.static)
         transform_key, key = jax.random.split(self.keys.validation)
         if self.transform is not None:
@@ -131,7 +153,7 @@ class Steps(eqx.Module):
         full = data.shape[0] // size
 
         def of_batch(batch: tuple[Array, Array]) -> Float[Array, ""]:
-            return jnp.sum(self.objective.batch(model, batch[0], key=batch[1]))
+            return jnp.sum(objective.batch(model, batch[0], key=batch[1]))
 
         keys = jax.random.split(key, full + 1)
         batches = data[: full * size].reshape(full, size, *data.shape[1:])
@@ -158,10 +180,12 @@ class Steps(eqx.Module):
         order = jax.random.permutation(key, num_examples)
         return order[within * self.batch_size : (within + 1) * self.batch_size]
 
-    def _loss(self, arrays: PyTree, xs: Any, key: Key[Array, ""]) -> Float[Array, ""]:
+    def _loss(
+        self, arrays: PyTree, objective: Trainable, xs: Any, key: Key[Array, ""]
+    ) -> Float[Array, ""]:
         """Minus the mean bound."""
         model = eqx.combine(arrays, self.static)
-        return -jnp.mean(self.objective.batch(model, xs, key=key))
+        return -jnp.mean(objective.batch(model, xs, key=key))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

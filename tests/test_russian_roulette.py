@@ -1,0 +1,184 @@
+"""SUMO: unbiased for what it says, noisy as it says, and no dearer than its draws."""
+
+import functools
+import warnings
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import tighter as tt
+from tests.oracles.quick import quick_jit
+from tighter.russian_roulette import Nested
+
+pytestmark = pytest.mark.filterwarnings("ignore:SUMO has next to no bias")
+MODEL = tt.models.LinearGaussian.create(2, 1, key=jax.random.key(1))
+X = jnp.array([[0.5, -0.7]])
+
+
+def sumo(gradient=None, **sizes):
+    return tt.SUMO(gradient or tt.gradients.DoublyReparameterized(), **sizes)
+
+
+@functools.cache
+def exact(most):
+    """Expected IWAE of `most` draws by its log weights' distribution, and gradient by quadrature.
+
+    With one latent number log w is a quadratic in the noise; IWAE of two draws is a double sum.
+    """
+    assert most == 3
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    mass = weights / weights.sum()
+    arrays, unravel = ravel_pytree(MODEL)
+
+    def expected(flat):
+        model = unravel(flat)
+        posterior = model.posterior(X[0])
+
+        def weight(noise):
+            z = posterior.base_dist.loc + posterior.base_dist.scale * noise[None]
+            return model.log_joint(X[0])(z) - posterior.log_prob(z)
+
+        logs = jax.vmap(weight)(jnp.asarray(nodes, jnp.float32))
+        table = jnp.stack(jnp.meshgrid(logs, logs, logs, indexing="ij"))
+        bound = jax.nn.logsumexp(table, axis=0) - jnp.log(3)
+        return jnp.einsum("ijk,i,j,k->", bound, *[jnp.asarray(mass, jnp.float32)] * 3)
+
+    return jax.tree.map(lambda a: np.asarray(a, float), jax.value_and_grad(expected)(arrays))
+
+
+ESTIMATORS = {
+    "total": tt.gradients.Reparameterized(),
+    "doubly reparameterized": tt.gradients.DoublyReparameterized(),
+}
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_value_and_gradient_are_those_of_the_largest_bound(name):
+    """SUMO of one to three draws has the expectation of IWAE_3, and its gradient."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        objective = sumo(ESTIMATORS[name], max_samples=3)
+    arrays, unravel = ravel_pytree(MODEL)
+
+    def one(key):
+        def bound(flat):
+            return objective.batch(unravel(flat), X, key=key)[0]
+
+        return jax.value_and_grad(bound)(arrays)
+
+    replicates = 2**15
+    drawn = quick_jit(jax.vmap(one))(jax.random.split(jax.random.key(2), replicates))
+    for values, expected in zip(drawn, exact(3), strict=True):
+        values = np.asarray(values, float)
+        error = values.std(axis=0, ddof=1) / np.sqrt(replicates)
+        assert (np.abs(values.mean(axis=0) - expected) <= 5 * error + 1e-5).all()
+
+
+def shifted(square):
+    """TARGETS 1a: log p(x) = 0, log weights N(−δ²/2, δ²)."""
+    delta = square**0.5
+
+    class Shifted(eqx.Module):
+        def log_joint(self, x):
+            return dist.Normal(0.0, 1.0, validate_args=False).log_prob
+
+        def posterior(self, x):
+            return dist.Normal(delta, 1.0, validate_args=False)
+
+    return Shifted()
+
+
+def test_next_to_no_bias_and_a_large_variance():
+    """On 1a with δ² = ½; IWAE_65 is its expectation, (e^½ − 1)/130 below log p(x) = 0."""
+    objective, xs = sumo(max_samples=65), jnp.zeros((2**15, 1))
+    values = objective.batch(shifted(0.5), xs, key=jax.random.key(3))
+    values = np.asarray(values, float)
+    error = values.std(ddof=1) / np.sqrt(values.size)
+    assert abs(values.mean() + np.expm1(0.5) / 130) < 5 * error + 1e-4
+    single = tt.Objective(tt.bounds.IWAE(), num_samples=5)  # about as many draws
+    single = single.batch(shifted(0.5), xs[:2000], key=jax.random.key(4))
+    assert values.var() > 10 * single.var()
+    with pytest.warns(UserWarning, match="very large variance"):
+        tt.SUMO()
+
+
+def test_draws_cost_what_they_are():
+    """log p is asked for as many draws as there are, in blocks of the batch's size."""
+    asked = []
+
+    class Counting(type(shifted(0.5))):
+        def log_joint(self, x):
+            def log_joint(z):
+                jax.debug.callback(lambda _: asked.append(1), z)
+                return -0.5 * z**2
+
+            return log_joint
+
+        def posterior(self, x):
+            return dist.Normal(0.1, 1.0, validate_args=False)
+
+    objective, key, num = sumo(num_samples=2, max_samples=258), jax.random.key(5), 16
+    quick_jit(lambda xs: objective.batch(Counting(), xs, key=key))(jnp.zeros((num, 1)))
+    jax.effects_barrier()
+    counts = np.asarray(jax.vmap(objective._count)(jax.random.split(key, num)))
+    assert len(asked) == -(-counts.sum() // num) * num
+
+
+def test_how_many_draws():
+    """m + 𝒦 with 𝒦 ≥ k in one of k cases, cut at the most."""
+    objective = sumo(num_samples=2, max_samples=12)
+    counts = np.asarray(jax.vmap(objective._count)(jax.random.split(jax.random.key(6), 20_000)))
+    for k in range(1, 11):
+        error = np.sqrt(1 / k * (1 - 1 / k) / 20_000)
+        assert abs((counts >= 2 + k).mean() - 1 / k) <= 5 * error
+    assert counts.max() == 12
+
+
+def test_the_combination_of_nested_bounds():
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.normal(0, 2, 6), jnp.float32)
+    combination = jnp.array([0.5, -1.0, 0.0, 2.0, -0.5, 0.0])
+    bound = Nested(combination)
+
+    def by_hand(weights):
+        iwae = tt.bounds.IWAE()
+        return sum(combination[j] * iwae(weights[: j + 1]) for j in range(6))
+
+    np.testing.assert_allclose(bound(weights), by_hand(weights), rtol=1e-5)
+    np.testing.assert_allclose(
+        bound.weights(weights), quick_jit(jax.grad(by_hand))(weights), atol=1e-6
+    )
+    second = jnp.diag(quick_jit(jax.hessian(by_hand))(weights))
+    np.testing.assert_allclose(bound.curvature(weights), second, atol=1e-5)
+    # Weights a thousand nats apart neither overflow nor vanish into NaN.
+    apart = Nested(jnp.array([0.5, 0.5])).weights(jnp.array([0.0, 1000.0]))
+    np.testing.assert_allclose(apart, [0.5, 0.5])
+
+
+def test_it_trains():
+    xs = np.asarray(jax.random.normal(jax.random.key(8), (20, 2)) + 1)
+    result = tt.fit(
+        MODEL, xs, sumo(max_samples=17), optimizer=optax.adam(3e-2), num_epochs=30, batch_size=10,
+        key=jax.random.key(1), show_progress=False,
+    )  # fmt: skip
+    before, after = (float(jnp.mean(jax.vmap(m.log_evidence)(xs))) for m in (MODEL, result.model))
+    assert after > before + 0.3
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: sumo(tt.gradients.ScoreFunction()), TypeError, "through the path"),
+        (lambda: sumo(num_samples=0), ValueError, "num_samples is at least 1"),
+        (lambda: sumo(num_samples=5, max_samples=5), ValueError, "max_samples above it"),
+    ],
+)
+def test_what_cannot_be_built(build, error, words):
+    with pytest.raises(error, match=words):
+        build()
