@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "SUMO",
     "AnalyticEntropy",
     "AnalyticKL",
     "FitResult",
     "InputError",
     "LogLikelihood",
     "Objective",
-    "SUMO",
     "bounds",
     "data",
     "distributions",

@@ -23,9 +23,16 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._derivatives import scale_derivative, with_gradient_of, with_second_path
+from tighter._resampling import systematic
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO, Bound, Custom, as_bound
-from tighter.distributions import Posterior, check_posterior, draw, stop_parameters
+from tighter.distributions import (
+    Posterior,
+    check_posterior,
+    check_supports,
+    draw,
+    stop_parameters,
+)
 from tighter.gradients import (
     Bias,
     Coefficients,
@@ -170,9 +177,12 @@ class Objective(eqx.Module):
 
         Raises:
             TypeError: If the posterior can't serve this estimator.
-            ValueError: If the batch is empty, or `log_joint` or `log_prob` returns no scalar.
+            ValueError: If the batch is empty, `log_joint` or `log_prob` returns no scalar, or the
+                posterior has mass where the model's prior has none.
         """
-        return self._bounds(rows_of_batch(model, xs, key=key))
+        rows = rows_of_batch(model, xs, key=key)
+        check_supports(rows.example_posterior(), getattr(model, "prior", None))
+        return self._bounds(rows)
 
     def _bounds(self, rows: Rows) -> Float[Array, " batch"]:
         check_posterior(
@@ -263,7 +273,7 @@ class Objective(eqx.Module):
         groups = (keys.shape[0], self.num_outer, self.num_samples)
         magnitudes = jnp.maximum(jnp.abs(model), jnp.abs(path)).reshape(groups)
         keys = jax.vmap(lambda key: jax.random.split(_resampling_key(key), self.num_outer))(keys)
-        resample = jax.vmap(jax.vmap(lambda m, key: _systematic(m, num, key=key)))
+        resample = jax.vmap(jax.vmap(lambda m, key: systematic(m, num, key=key)))
         picked, factor = resample(magnitudes, keys)
         picked = picked + self.num_samples * jnp.arange(self.num_outer)[None, :, None]
         return picked.reshape(groups[0], -1), factor.reshape(groups[0], -1)
@@ -296,11 +306,13 @@ def _model_term(log_joint_of, x, posterior, key, model, path):
 
 
 def total_term(log_joint_of, x, posterior, key, model, path):
+    """A draw's share of the surrogate of (a, −a, a), model = a: nothing is stopped."""
     z = draw(posterior, key=key)
     return model * (_evaluate(log_joint_of, x, z) - _density(posterior, z))
 
 
 def path_term(log_joint_of, x, posterior, key, model, path):
+    """A draw's share of the surrogate but for the score: z moves path / model times as far."""
     # A draw with a path but no weight in the model would be divided by zero: it gets a weight far
     # below rounding instead.
     least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
@@ -326,23 +338,3 @@ def _generalized_term(log_joint_of, x, posterior, key, model, path):
 def _resampling_key(key: Key[Array, ""]) -> Key[Array, ""]:
     """A key that no draw has: draws take `fold_in(key, i)` from 0 up."""
     return jax.random.fold_in(key, 2**32 - 1)
-
-
-def _systematic(
-    magnitudes: Float[Array, " K"], num: int, *, key: Key[Array, ""]
-) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
-    """Systematic resampling: `num` indices, and one over each one's expected count.
-
-    A sum over the picked terms, times the second result, has the expectation of the whole sum.
-    """
-    total = jnp.sum(magnitudes)
-    num_draws = magnitudes.shape[0]
-    probabilities = jnp.where(total > 0, magnitudes / jnp.where(total > 0, total, 1), 1 / num_draws)
-    cumulative = jnp.cumsum(probabilities)
-    points = (jnp.arange(num) + jax.random.uniform(key, dtype=cumulative.dtype)) / num
-    picked = jnp.searchsorted(
-        cumulative, points * cumulative[-1], side="right", method="compare_all"
-    )
-    picked = jnp.minimum(picked, num_draws - 1)
-    expected = num * probabilities[picked]
-    return picked, jnp.where(expected > 0, 1 / jnp.where(expected > 0, expected, 1), 0)

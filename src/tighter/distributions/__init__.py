@@ -2,6 +2,7 @@
 
 from tighter.distributions._checks import name_of
 from tighter.distributions.base_noise import from_uniform, num_noise
+from tighter.distributions.flow import FLOWS, Flow, flow_bijection
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.kl import has_closed_form, kl
 from tighter.distributions.mixture import Mixture
@@ -14,24 +15,30 @@ from tighter.distributions.posterior import (
 )
 from tighter.distributions.reparameterization import as_reparameterized
 from tighter.distributions.structured import Chain, Experts
+from tighter.distributions.support import check_supports, mass_beyond
 from tighter.distributions.von_mises import VonMises
 
 __all__ = [
+    "FLOWS",
     "Beta",
     "Chain",
     "Dirichlet",
     "Experts",
+    "Flow",
     "Gamma",
     "Mixture",
     "Posterior",
     "VonMises",
     "as_reparameterized",
     "check_posterior",
+    "check_supports",
     "draw",
+    "flow_bijection",
     "from_uniform",
     "has_closed_form",
     "is_reparameterizable",
     "kl",
+    "mass_beyond",
     "name_of",
     "num_noise",
     "stop_parameters",

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.special import betaln, digamma, gammaln
 from jaxtyping import Array, Float, Key
-from numpyro.distributions import Distribution, constraints
+from numpyro.distributions import Distribution
 from numpyro.distributions.util import sum_rightmost
 
 from tighter._errors import InputError
 from tighter.distributions._checks import name_of
 from tighter.distributions.gaussian import gaussian_kl_of_factors
 from tighter.distributions.posterior import draw
+from tighter.distributions.support import mass_beyond
 
 _GAUSSIANS = (dist.Normal, dist.MultivariateNormal, dist.LowRankMultivariateNormal)
 _BERNOULLIS = (dist.BernoulliProbs, dist.BernoulliLogits)
@@ -128,51 +129,12 @@ def _check(q: Distribution, p: Distribution) -> None:
             f"KL(q‖p) is of distributions over the same space, got event shapes {q.event_shape} "
             f"of {name_of(q)} and {p.event_shape} of {name_of(p)}"
         )
-    beyond = _beyond(_support(q), _support(p))
+    beyond = mass_beyond(q, p)
     if beyond:
         raise InputError(
             f"KL({name_of(q)}‖{name_of(p)}) is infinite: q has mass at {beyond}, where p has none; "
             "take a p whose support holds q's, or transform one of them"
         )
-
-
-def _support(d: Distribution) -> Any:
-    support = d.support
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
-
-
-def _interval(support: Any) -> tuple[float, float, bool] | None:
-    """Ends, and whether it is of whole numbers; None where it is no interval known here."""
-    whole = bool(getattr(support, "is_discrete", False))
-    if support is constraints.real or isinstance(support, type(constraints.real)):
-        return -jnp.inf, jnp.inf, whole
-    if isinstance(support, type(constraints.boolean)):
-        return 0.0, 1.0, True
-    low = getattr(support, "lower_bound", None)
-    high = getattr(support, "upper_bound", None)
-    if low is None and high is None:
-        return None
-    try:
-        low = -jnp.inf if low is None else float(jnp.min(jnp.asarray(low)))
-        high = jnp.inf if high is None else float(jnp.max(jnp.asarray(high)))
-    except jax.errors.ConcretizationTypeError:
-        return None
-    return low, high, whole
-
-
-def _beyond(q: Any, p: Any) -> str:
-    """Where q has mass and p has none, in words; empty if nowhere, or if it can't be told."""
-    ours, theirs = _interval(q), _interval(p)
-    if ours is None or theirs is None:
-        return ""
-    if ours[2] != theirs[2]:
-        kinds = {True: "whole numbers", False: "a continuum"}
-        return f"{kinds[ours[2]]} (p: {kinds[theirs[2]]})"
-    if ours[0] < theirs[0]:
-        return f"z < {theirs[0]:g}"
-    return f"z > {theirs[1]:g}" if ours[1] > theirs[1] else ""
 
 
 def _factor(d: Any) -> tuple[Any, Any]:

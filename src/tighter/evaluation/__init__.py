@@ -1,6 +1,18 @@
 """How good a model is: log-likelihoods that carry their error."""
 
+from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import LogLikelihood, log_likelihood
-from tighter.evaluation.psis import pareto_k
+from tighter.evaluation.psis import ParetoTail, pareto_k, pareto_tail
+from tighter.evaluation.sandwich import Sandwich, sandwich
 
-__all__ = ["LogLikelihood", "log_likelihood", "pareto_k"]
+__all__ = [
+    "JensenGap",
+    "LogLikelihood",
+    "ParetoTail",
+    "Sandwich",
+    "fit_jensen_gap",
+    "log_likelihood",
+    "pareto_k",
+    "pareto_tail",
+    "sandwich",
+]

@@ -60,20 +60,28 @@ class ObjectiveConfiguration:
     """What is maximized, and how its gradient is estimated.
 
     Attributes:
-        bound: "elbo", "iwae", "renyi:0.5", "jackknife:1", "ciwae:0.5".
+        bound: "elbo", "iwae", "renyi:0.5", "jackknife:1", "ciwae:0.5", "sumo".
+        form: Of the ELBO: "log-weights", "entropy" or "analytic-kl", the part in closed form.
         gradient: "doubly-reparameterized", "reparameterized", "sticking-the-landing", "vimco", …
         num_samples: Draws in a bound, K.
         num_outer: Independent bounds averaged, M.
         num_backward: Of the K draws, how many are backpropagated; left out, all.
         chunk_size: Draws in memory at a time; left out, all.
+        beta: Weight of the analytic KL.
+        free_bits: Nats of each latent unit's analytic KL for which nothing is paid.
+        warm_up: Share of the training over which beta rises from 0.
     """
 
     bound: str = "iwae"
+    form: str = "log-weights"
     gradient: str = "doubly-reparameterized"
     num_samples: int = 8
     num_outer: int = 1
     num_backward: int | None = None
     chunk_size: int | None = None
+    beta: float = 1.0
+    free_bits: float = 0.0
+    warm_up: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,6 +35,7 @@ from tighter.experiments.folder import (
 from tighter.experiments.pictures import picture_arrays
 from tighter.experiments.scoring import score
 from tighter.models import VAE
+from tighter.objective import Objective
 from tighter.training import FitResult, check_numbers, fit
 
 
@@ -88,7 +89,6 @@ def train(
     splits = build_data(configuration)
     configuration = resolved(configuration, num_examples=len(splits.train))
     training = configuration.training
-    objective = build_objective(configuration)
     shape = splits.train.shape
     model = build_model(configuration, shape, splits.train.x.mean(axis=0))
     epochs = training.epochs or 0
@@ -97,15 +97,16 @@ def train(
     )
     num_steps = epochs * (len(splits.train) // training.batch_size)
     optimizer = build_optimizer(configuration, num_steps)
+    objective = build_objective(configuration, num_steps=num_steps)
     if not resume or not (path / CONFIGURATION).exists():
         _write_configuration(path, configuration, model, splits, command)
     run = open_run(path)
     announce(
-        f"{objective.bound} with {objective.gradient}, K = {objective.num_samples}, on "
+        f"{_told(configuration)}, K = {objective.num_samples}, on "
         f"{len(splits.train)} examples of {splits.train.name} {shape}, "
         f"{epochs} epochs; run folder {path}"
     )
-    if objective.bias:
+    if isinstance(objective, Objective) and objective.bias:
         announce(f"note: {objective.bias}")
     result = fit(
         model,
@@ -155,3 +156,10 @@ def _write_configuration(
         "versions": versions(),
     }
     write_json(path / CONFIGURATION, record)
+
+
+def _told(configuration: Configuration) -> str:
+    """What is maximized, in a few words."""
+    objective = configuration.objective
+    form = "" if objective.form == "log-weights" else f" as {objective.form}"
+    return f"{objective.bound}{form} with the {objective.gradient} gradient"

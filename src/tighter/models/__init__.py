@@ -15,6 +15,15 @@ from tighter.models.observations import (
     LearnedGaussian,
     Observation,
 )
+from tighter.models.posteriors import (
+    POSTERIORS,
+    DiagonalGaussian,
+    FlowPosterior,
+    FullCovarianceGaussian,
+    LowRankGaussian,
+    PosteriorFamily,
+    posterior_from_name,
+)
 from tighter.models.probabilistic_pca import ProbabilisticPCA
 from tighter.models.vae import NETWORKS, VAE
 
@@ -23,14 +32,21 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "OBSERVATIONS",
+    "POSTERIORS",
     "VAE",
     "Bernoulli",
     "ConvolutionalDecoder",
     "ConvolutionalEncoder",
+    "DiagonalGaussian",
+    "FlowPosterior",
+    "FullCovarianceGaussian",
     "Gaussian",
     "LatentVariableModel",
     "LearnedGaussian",
     "LinearGaussian",
+    "LowRankGaussian",
     "Observation",
+    "PosteriorFamily",
     "ProbabilisticPCA",
+    "posterior_from_name",
 ]

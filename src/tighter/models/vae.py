@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, Normal
 
 from tighter._names import unknown
+from tighter.distributions import Posterior
 from tighter.models._model import LatentVariableModel
 from tighter.models.networks import (
     ACTIVATIONS,
@@ -21,18 +22,21 @@ from tighter.models.networks import (
     ConvolutionalEncoder,
 )
 from tighter.models.observations import Bernoulli, Observation
+from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily, posterior_from_name
 
 NETWORKS = ("mlp", "convolutional")
 
 
 class VAE(LatentVariableModel):
-    r"""Variational autoencoder: z ~ N(0, I), x|z from a decoder, q(z|x) = N(μ(x), diag σ(x)²).
+    r"""Variational autoencoder: z ~ N(0, I), x|z from a decoder, z|x from an encoder.
 
     Attributes:
-        encoder: x -> (2, latent): means, and logarithms of the standard deviations.
+        encoder: x -> the posterior family's parameters; of the diagonal Gaussian (2, latent),
+            means and logarithms of the standard deviations.
         decoder: z -> the observation family's parameters, of the shape of x.
         observation: The family p(x | decoder output).
         num_latent: Dimensions of z.
+        family: The family q(z | encoder output).
 
     Example:
         >>> model = VAE.create((28, 28), num_latent=50, hidden=(200, 200), key=jax.random.key(0))
@@ -46,6 +50,7 @@ class VAE(LatentVariableModel):
     decoder: Callable[[Array], Array]
     observation: Observation
     num_latent: int = eqx.field(static=True)
+    family: PosteriorFamily = DiagonalGaussian()
 
     @classmethod
     def create(
@@ -57,6 +62,7 @@ class VAE(LatentVariableModel):
         network: str = "mlp",
         activation: str = "tanh",
         observation: Observation | None = None,
+        posterior: str | PosteriorFamily = "diagonal",
         data_mean: Any = None,
         key: Key[Array, ""],
     ) -> VAE:
@@ -73,11 +79,13 @@ class VAE(LatentVariableModel):
             network: "mlp" or "convolutional" (for images).
             activation: A name of `ACTIVATIONS`.
             observation: The family p(x | decoder output); Bernoulli if left out.
+            posterior: The family q(z | encoder output), or its name: "diagonal", "full",
+                "low-rank:5", "coupling", "masked-autoregressive", "neural-spline".
             data_mean: Mean of the training examples, of their shape.
             key: Random key.
 
         Raises:
-            InputError: If a name is unknown.
+            InputError: If a name is unknown, or the posterior doesn't fit the latent dimensions.
             ValueError: If a size is below one, or convolutions are asked of what is no image.
         """
         if network not in NETWORKS:
@@ -96,15 +104,19 @@ class VAE(LatentVariableModel):
             )
         observation = Bernoulli() if observation is None else observation
         encoder_key, decoder_key = jax.random.split(key)
+        if isinstance(posterior, str):
+            family = posterior_from_name(posterior, num_latent, key=jax.random.fold_in(key, 2))
+        else:
+            family = posterior
         make_encoder, make_decoder, widths = MLP, MLP, tuple(reversed(hidden))
         if network == "convolutional":
             make_encoder, make_decoder = ConvolutionalEncoder, ConvolutionalDecoder
             widths = tuple(hidden)
         encoder = make_encoder(
-            shape, hidden, (2, num_latent), activation=activation, key=encoder_key
+            shape, hidden, family.shape(num_latent), activation=activation, key=encoder_key
         )
         decoder = make_decoder((num_latent,), widths, shape, activation=activation, key=decoder_key)
-        model = cls(encoder, decoder, observation, num_latent)
+        model = cls(encoder, decoder, observation, num_latent, family)
         return model if data_mean is None else model._centered(jnp.asarray(data_mean, float))
 
     @property
@@ -116,10 +128,9 @@ class VAE(LatentVariableModel):
         """p(x|z) from the decoder's output."""
         return self.observation.distribution(self.decoder(z))
 
-    def posterior(self, x: Float[Array, ...]) -> Distribution:
-        """q(z|x), a diagonal normal from the encoder's output."""
-        mean, log_scale = self.encoder(x)
-        return Normal(mean, jnp.exp(log_scale), validate_args=False).to_event(1)
+    def posterior(self, x: Float[Array, ...]) -> Posterior:
+        """q(z|x) from the encoder's output."""
+        return self.family.distribution(self.encoder(x))
 
     def log_joint(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""

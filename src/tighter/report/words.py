@@ -90,6 +90,8 @@ def described(record: RunRecord) -> str:
         line += f" by the {_name(objective['bound'])} bound"
         if objective.get("num_samples") is not None:
             line += f" (K = {objective['num_samples']})"
+        if objective.get("form", "log-weights") != "log-weights":
+            line += f", {_form(objective)},"
     if objective.get("gradient"):
         joint = " with" if objective.get("bound") else ", trained with"
         line += f"{joint} the {_name(objective['gradient'])} gradient"
@@ -163,3 +165,15 @@ def verdict(evaluation: Mapping[str, Any], share: float) -> Verdict:
 
 def _name(word: object) -> str:
     return _ACRONYMS.get(str(word).lower(), str(word))
+
+
+def _form(objective: Mapping[str, Any]) -> str:
+    """Which part of the ELBO is in closed form, and what the KL's weight is."""
+    if objective["form"] == "entropy":
+        return "its entropy in closed form"
+    told = [
+        f"{symbol} = {objective[key]:g}"
+        for symbol, key, usual in (("β", "beta", 1), ("free bits", "free_bits", 0))
+        if objective.get(key, usual) != usual
+    ]
+    return "its KL in closed form" + (f" ({', '.join(told)})" if told else "")

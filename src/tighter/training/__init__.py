@@ -3,5 +3,14 @@
 from tighter.training.arrays import load_parameters, save_parameters
 from tighter.training.fit import FitResult, check_numbers, fit
 from tighter.training.schedules import SCHEDULES
+from tighter.training.steps import Trainable
 
-__all__ = ["SCHEDULES", "FitResult", "check_numbers", "fit", "load_parameters", "save_parameters"]
+__all__ = [
+    "SCHEDULES",
+    "FitResult",
+    "Trainable",
+    "check_numbers",
+    "fit",
+    "load_parameters",
+    "save_parameters",
+]

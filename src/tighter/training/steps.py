@@ -18,8 +18,15 @@ Transform = Callable[..., Array]
 class Trainable(Protocol):
     """What can be maximized: an `Objective`, or an ELBO in closed form."""
 
-    num_samples: int
-    num_outer: int
+    @property
+    def num_samples(self) -> int:
+        """Draws in a bound."""
+        ...
+
+    @property
+    def num_outer(self) -> int:
+        """Bounds averaged."""
+        ...
 
     def at(self, step: Any) -> Trainable:
         """The objective at a step of training, where it changes with the step."""
