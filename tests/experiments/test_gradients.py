@@ -7,7 +7,7 @@ import pytest
 
 import tighter as tt
 from tighter.experiments import gradients as module
-from tighter.report.estimators import draw_gradients
+from tighter.report.figures import draw_experiment
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +16,12 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         some = {name: (f, ks[2:12:4]) for name, (f, ks) in module._COSTS.items()}
         patch.setattr(module, "_COSTS", some)
-        module.gradients(path)
+        module.run(path)
     return path
 
 
 def test_measured_variances_are_near_the_exact_ones(folder):
-    record = json.loads((folder / "gradients.json").read_text())
+    record = json.loads((folder / "record.json").read_text())
     assert {row["estimator"] for row in record["survey"]} == {
         "score function", "pathwise", "measure-valued",
     }  # fmt: skip
@@ -45,19 +45,19 @@ def test_exact_variances_of_the_quadratic_are_the_known_ones():
 
 
 def test_what_is_missing_inside_makes_up_the_gradient(folder):
-    for row in json.loads((folder / "gradients.json").read_text())["inside"]:
+    for row in json.loads((folder / "record.json").read_text())["inside"]:
         error = abs(row["inside"] + row["missing"] - row["whole"])
         assert error < 5 * row["standard_error"]
 
 
 def test_pictures_are_drawn_from_the_record_alone(folder, tmp_path):
-    (tmp_path / "gradients.json").write_bytes((folder / "gradients.json").read_bytes())
-    for file in draw_gradients(tmp_path):
+    (tmp_path / "record.json").write_bytes((folder / "record.json").read_bytes())
+    for file in draw_experiment(tmp_path):
         assert file.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(tt.InputError, match=r"holds no gradients\.json"):
-        draw_gradients(tmp_path / "nowhere")
+    with pytest.raises(tt.InputError, match=r"holds no record\.json"):
+        draw_experiment(tmp_path / "nowhere")
 
 
 def test_a_folder_that_holds_it_already(folder):
-    with pytest.raises(tt.InputError, match="already holds this experiment"):
-        module.gradients(folder)
+    with pytest.raises(tt.InputError, match="already holds an experiment"):
+        module.run(folder)

@@ -11,44 +11,68 @@ from tighter.cli._output import announce, print_json
 
 
 def reproduce(
-    what: Annotated[str, typer.Argument(help="gradients: variances of gradient estimators")],
+    what: Annotated[
+        str | None, typer.Argument(help="Name of the experiment", show_default=False)
+    ] = None,
     folder: Annotated[
         Path | None, typer.Argument(help="Folder for it [runs/WHAT-N]", show_default=False)
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the experiments")] = False,
+    about: Annotated[
+        bool, typer.Option("--about", help="Say what it is and what to expect")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="Data, as for train, where it takes any [digits]")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data, where it trains")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON")] = False,
 ) -> None:
     """Measure again what a paper's figure shows, beside the exact answers.
 
-    Example:
-      tighter reproduce gradients
-    """
-    from tighter._names import unknown
-    from tighter.experiments.build import check_seed
-    from tighter.experiments.gradients import gradients
-    from tighter.report.estimators import draw_gradients
+    Examples:
+      tighter reproduce --list
 
-    if what != "gradients":
-        raise unknown("experiment", what, ["gradients"])
+      tighter reproduce gradients
+
+      tighter reproduce surgery --data mnist/ --about
+    """
+    from tighter._errors import InputError
+    from tighter.experiments.catalog import (
+        EXPERIMENTS,
+        experiment_module,
+        lines_of,
+        run_experiment,
+    )
+
+    if list_ or what is None:
+        if json:
+            print_json(EXPERIMENTS)
+            return
+        for name, line in EXPERIMENTS.items():
+            print(f"{name:22} {line}")
+        return
+    if about:
+        print((experiment_module(what).__doc__ or "").strip())
+        return
+    from tighter.experiments.build import check_seed
+    from tighter.report.figures import draw_experiment
+
+    if epochs is not None and epochs < 1:
+        raise InputError(f"--epochs is at least 1, got {epochs}")
+    experiment_module(what)
     path = folder or _free_folder(what)
-    record = gradients(path, seed=check_seed(seed), announce=announce)
-    pictures = draw_gradients(path)
+    record = run_experiment(
+        what, path, seed=check_seed(seed), announce=announce, data=data, epochs=epochs
+    )
+    pictures = draw_experiment(path)
     if json:
         print_json(record)
         return
-    print(f"{'cost':12} {'estimator':16} largest deviation from the exact variance, μ and σ")
-    for cost in dict.fromkeys(row["cost"] for row in record["survey"]):
-        for name in dict.fromkeys(row["estimator"] for row in record["survey"]):
-            rows = [r for r in record["survey"] if (r["cost"], r["estimator"]) == (cost, name)]
-            worst = [
-                max(_deviation(row["variance"][i], row["exact"][i]) for row in rows) for i in (0, 1)
-            ]
-            print(f"{cost:12} {name:16} {100 * worst[0]:.1f} %, {100 * worst[1]:.1f} %")
-    whole = max(
-        abs(row["inside"] + row["missing"] - row["whole"]) / row["standard_error"]
-        for row in record["inside"]
-    )
-    print(f"E[∇g] + E[g ∇log q] is the gradient, within {whole:.1f} standard errors")
+    for line in lines_of(what, record):
+        print(line)
     for file in pictures:
         print(f"picture {file}")
 
@@ -58,8 +82,3 @@ def _free_folder(what: str) -> Path:
     while (Path("runs") / f"{what}-{number}").exists():
         number += 1
     return Path("runs") / f"{what}-{number}"
-
-
-def _deviation(measured: float, exact: float) -> float:
-    """Relative, but where the exact variance is zero."""
-    return abs(measured - exact) / (exact + 1e-9)

@@ -21,9 +21,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array
 
-from tighter._errors import InputError
 from tighter.expectations import expectation
-from tighter.experiments.folder import versions, write_json
+from tighter.experiments.record import Recorder
 from tighter.gradients import (
     ARM,
     DisARM,
@@ -34,7 +33,6 @@ from tighter.gradients import (
 )
 
 REPLICATES = 100_000
-RECORD = "gradients.json"
 _COSTS: dict[str, tuple[Callable, list[float]]] = {
     "(x − k)²": (lambda x, k: (x - k) ** 2, np.linspace(-3, 3, 13).tolist()),
     "exp(−k x²)": (lambda x, k: jnp.exp(-k * x**2), np.geomspace(0.1, 10, 13).tolist()),
@@ -52,7 +50,7 @@ _BERNOULLI = {
 }
 
 
-def gradients(
+def run(
     path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
 ) -> dict[str, Any]:
     """Measure the variances and store them with the exact ones.
@@ -63,17 +61,9 @@ def gradients(
         announce: Told what is going on, a line at a time.
 
     Returns:
-        The record, as it stands in gradients.json.
-
-    Raises:
-        InputError: If the folder holds a record already, or can't be made.
+        The record, as it stands in record.json.
     """
-    if (path / RECORD).exists():
-        raise InputError(f"{path} already holds this experiment: name another folder")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {path} can't be made: {error.strerror}") from None
+    recorder = Recorder(path, "gradients", seed=seed)
     keys = jax.random.split(jax.random.key(seed), 3)
     survey, curves = [], []
     for cost, (f, ks) in _COSTS.items():
@@ -81,17 +71,37 @@ def gradients(
         survey += _survey(cost, f, ks, keys[0])
         curves += _exact_curves(cost, f, ks)
     announce("variances of a Bernoulli's estimators")
-    record = {
-        "seed": seed,
-        "replicates": REPLICATES,
-        "survey": survey,
-        "curves": curves,
-        "bernoulli": _bernoulli(keys[1]),
-        "inside": _inside(keys[2]),
-        "versions": versions(),
-    }
-    write_json(path / RECORD, record)
-    return record
+    return recorder.store(
+        {
+            "replicates": REPLICATES,
+            "survey": survey,
+            "curves": curves,
+            "bernoulli": _bernoulli(keys[1]),
+            "inside": _inside(keys[2]),
+        }
+    )
+
+
+def told(record: dict[str, Any]) -> list[str]:
+    """The largest deviations from what is exact."""
+    lines = [f"{'cost':12} {'estimator':16} largest deviation from the exact variance, μ and σ"]
+    for cost in dict.fromkeys(row["cost"] for row in record["survey"]):
+        for name in dict.fromkeys(row["estimator"] for row in record["survey"]):
+            rows = [r for r in record["survey"] if (r["cost"], r["estimator"]) == (cost, name)]
+            worst = [
+                max(_deviation(row["variance"][i], row["exact"][i]) for row in rows) for i in (0, 1)
+            ]
+            lines.append(f"{cost:12} {name:16} {100 * worst[0]:.1f} %, {100 * worst[1]:.1f} %")
+    whole = max(
+        abs(row["inside"] + row["missing"] - row["whole"]) / row["standard_error"]
+        for row in record["inside"]
+    )
+    return [*lines, f"E[∇g] + E[g ∇log q] is the gradient, within {whole:.1f} standard errors"]
+
+
+def _deviation(measured: float, exact: float) -> float:
+    """Relative, but where the exact variance is zero."""
+    return abs(measured - exact) / (exact + 1e-9)
 
 
 def _survey(cost: str, f: Callable, ks: list[float], key: Array) -> list[dict[str, Any]]:

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from pathlib import Path
 from typing import Any
 
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tighter._errors import InputError
-from tighter.report.theme import AXIS, INK, STYLE, SURFACE
-
-_COLORS = ("#0072b2", "#d55e00", "#009e73")
+from tighter.report.figures.drawing import COLORS, draw_picture, read_record
+from tighter.report.theme import AXIS, INK
 
 
-def draw_gradients(path: Path) -> list[Path]:
-    """Draw variances.png, bernoulli.png and inside.png into the experiment's folder.
-
-    Raises:
-        InputError: If the folder holds no such record.
-    """
-    try:
-        record = json.loads((path / "gradients.json").read_text())
-    except (OSError, ValueError):
-        raise InputError(f"{path} holds no gradients.json that can be read") from None
-    drawn = []
-    for name, size, paint in (
-        ("variances", (11.5, 6.6), _paint_survey),
-        ("bernoulli", (6.4, 4.2), _paint_bernoulli),
-        ("inside", (6.4, 4.2), _paint_inside),
-    ):
-        style = {**STYLE, "figure.facecolor": SURFACE, "savefig.facecolor": SURFACE}
-        with matplotlib.style.context(["default", style]):
-            figure = Figure(figsize=size, layout="constrained")
-            paint(figure, record)
-            file = path / f"{name}.png"
-            figure.savefig(file, dpi=120)
-        drawn.append(file)
-    return drawn
+def draw(path: Path) -> list[Path]:
+    """Draw variances.png, bernoulli.png and inside.png into the experiment's folder."""
+    record = read_record(path)
+    return [
+        draw_picture(path / f"{name}.png", size, functools.partial(paint, record=record))
+        for name, size, paint in (
+            ("variances", (11.5, 6.6), _paint_survey),
+            ("bernoulli", (6.4, 4.2), _paint_bernoulli),
+            ("inside", (6.4, 4.2), _paint_inside),
+        )
+    ]
 
 
 def _paint_survey(figure: Figure, record: dict[str, Any]) -> None:
@@ -84,13 +68,13 @@ def _paint_inside(figure: Figure, record: dict[str, Any]) -> None:
     phi = np.array([row["phi"] for row in rows])
     inside, missing = (np.array([row[name] for row in rows]) for name in ("inside", "missing"))
     fine = np.linspace(phi.min(), phi.max(), 200)
-    axes.plot(fine, 1 + 3 * fine**2, color=_COLORS[0])
-    axes.plot(fine, 1 + fine**2, color=_COLORS[1])
+    axes.plot(fine, 1 + 3 * fine**2, color=COLORS[0])
+    axes.plot(fine, 1 + fine**2, color=COLORS[1])
     axes.axhline(0, color=AXIS, linewidth=1)
     axes.plot(
-        phi, inside + missing, "o", color=_COLORS[0], label="E[∇g] + E[g ∇log q]: the gradient"
+        phi, inside + missing, "o", color=COLORS[0], label="E[∇g] + E[g ∇log q]: the gradient"
     )
-    axes.plot(phi, inside, "o", color=_COLORS[1], label="E[∇g] alone: ∇ moved inside")
+    axes.plot(phi, inside, "o", color=COLORS[1], label="E[∇g] alone: ∇ moved inside")
     axes.set_xlabel("φ;  q = N(φ, 1),  g = φ z²")
     axes.set_ylabel("derivative of E[g]")
     axes.legend(loc="upper center")
@@ -99,7 +83,7 @@ def _paint_inside(figure: Figure, record: dict[str, Any]) -> None:
 
 def _dots(axes: Axes, rows: list[dict[str, Any]], across: str, values: list[float]) -> None:
     """What was measured, an estimator a color."""
-    for name, color in zip(_names(rows), _COLORS, strict=True):
+    for name, color in zip(_names(rows), COLORS, strict=False):
         here = [i for i, row in enumerate(rows) if row["estimator"] == name]
         at = [rows[i][across] for i in here]
         axes.plot(at, [values[i] for i in here], "o", color=color, markersize=5, label=name)
@@ -107,7 +91,7 @@ def _dots(axes: Axes, rows: list[dict[str, Any]], across: str, values: list[floa
 
 def _lines(axes: Axes, rows: list[dict[str, Any]], across: str, values: list[float]) -> None:
     """The exact answers behind the dots."""
-    for name, color in zip(_names(rows), _COLORS, strict=True):
+    for name, color in zip(_names(rows), COLORS, strict=False):
         here = [i for i, row in enumerate(rows) if row["estimator"] == name]
         at = [rows[i][across] for i in here]
         axes.plot(at, [values[i] for i in here], color=color, linewidth=1.5)
