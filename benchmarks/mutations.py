@@ -17,6 +17,8 @@ from pathlib import Path
 
 # (what, file, line, its replacement, which tests)
 PAIRS = "tests/conformance/test_pairs.py"
+ROULETTE = "tests/test_russian_roulette.py"
+FORMS = "tests/test_closed_forms.py"
 STRUCTURED = "tests/distributions/test_structured.py"
 MUTATIONS = [
     (
@@ -137,6 +139,62 @@ MUTATIONS = [
         "exponential / jnp.where(small, concentration, 1)",
         "exponential / jax.lax.stop_gradient(jnp.where(small, concentration, 1))",
         ["tests/distributions/test_gamma.py", "-k", "test_gamma and 0.3"],
+    ),
+    (
+        "SUMO's terms not divided by the chance of getting so far",
+        "russian_roulette.py",
+        "(size <= count), further, 0)",
+        "(size <= count), 1, 0)",
+        [ROULETTE, "-k", "largest_bound"],
+    ),
+    (
+        "SUMO's gradient of the first block alone",
+        "russian_roulette.py",
+        "gradient = jax.lax.fori_loop(0, blocks.num, block, start)",
+        "gradient = jax.lax.fori_loop(0, 1, block, start)",
+        [ROULETTE, "-k", "largest_bound"],
+    ),
+    (
+        "KL added",
+        "closed_forms.py",
+        "self._expected(rows) - self.beta * paid",
+        "self._expected(rows) + self.beta * paid",
+        [FORMS, "-k", "those_of_the_elbo and KL"],
+    ),
+    (
+        "an entropy without its gradient",
+        "closed_forms.py",
+        "self._expected(rows) + _for_each(rows, _entropy)",
+        "self._expected(rows) + jax.lax.stop_gradient(_for_each(rows, _entropy))",
+        [FORMS, "-k", "those_of_the_elbo and entropy"],
+    ),
+    (
+        "free bits of each example",
+        "closed_forms.py",
+        "free = jnp.mean(divergences, axis=0, keepdims=True) <= self.free_bits",
+        "free = divergences <= self.free_bits",
+        [FORMS, "-k", "beta_and_free_bits or take_the_pressure"],
+    ),
+    (
+        "upper bounds not corrected for their bias",
+        "evaluation/sandwich.py",
+        "uppers = np.maximum(corrected[1:], lower)",
+        "uppers = np.maximum(whole[1:], lower)",
+        ["tests/evaluation/test_sandwich.py"],
+    ),
+    (
+        "the jackknife turned around",
+        "evaluation/groups.py",
+        "return -(num - 1) * without.mean(axis=1)",
+        "return (num - 1) * without.mean(axis=1)",
+        ["tests/evaluation/test_errors_and_verdicts.py", "-k", "jackknife"],
+    ),
+    (
+        "smoothing that takes out no tail",
+        "evaluation/log_likelihood.py",
+        "shares[1] - shares[0]",
+        "shares[1]",
+        ["tests/evaluation/test_errors_and_verdicts.py", "-k", "smoothing"],
     ),
 ]
 

@@ -65,11 +65,12 @@ def test_the_truth_lies_between(model, gap):
 def test_the_upper_bounds_gap_is_exact():
     """For one draw EUBO − log p = KL(p‖q) and CUBO₂ − log p = ½ log(1 + χ²), both known."""
     delta = 0.7
-    draws = np.random.default_rng(0).normal(-(delta**2) / 2, delta, size=(200, 32, 1))
+    draws = np.random.default_rng(0).normal(-(delta**2) / 2, delta, size=(4000, 32, 1))
     numbers = np.array([_bounds(rows) for rows in draws])
     for column, exact in ((2, delta**2 / 2), (4, delta**2 / 2)):
         values = numbers[:, column]
-        assert abs(values.mean() - exact) < 5 * values.std() / np.sqrt(200) + 0.01
+        # The jackknife leaves a bias of the second order in 1/32.
+        assert abs(values.mean() - exact) < 5 * values.std() / np.sqrt(4000) + 0.004
 
 
 def test_the_gap_falls_like_one_over_the_draws():
