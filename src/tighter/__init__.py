@@ -9,7 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tighter import bounds, data, distributions, gradients, models, training
+    from tighter import (
+        bounds,
+        data,
+        diagnostics,
+        distributions,
+        evaluation,
+        gradients,
+        models,
+        training,
+    )
     from tighter._errors import InputError
     from tighter.closed_forms import AnalyticEntropy, AnalyticKL
     from tighter.evaluation import LogLikelihood, log_likelihood
@@ -30,7 +39,9 @@ __all__ = [
     "Objective",
     "bounds",
     "data",
+    "diagnostics",
     "distributions",
+    "evaluation",
     "expectation",
     "fit",
     "gradients",

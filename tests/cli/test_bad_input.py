@@ -99,7 +99,7 @@ def test_a_command_line_that_makes_no_sense(refused, words, phrase):
     assert phrase in refused(*words.split())
 
 
-@pytest.mark.parametrize("command", ["evaluate", "sample", "report"])
+@pytest.mark.parametrize("command", ["evaluate", "diagnose", "compare", "sample", "report"])
 @pytest.mark.parametrize("place", ["nowhere", "no_run", "a_file"])
 def test_what_is_no_run(refused, tmp_path, command, place):
     (tmp_path / "no_run").mkdir()
@@ -184,6 +184,15 @@ def test_a_file_in_the_way(refused, tiny, tmp_path):
         ("evaluate --num-samples 0", "--num-samples is at least 1, got 0"),
         ("evaluate --num-examples=-2", "--num-examples is at least 1, got -2"),
         ("evaluate --seed 99999999999999999999", "seed"),
+        ("evaluate --method anealing", "unknown method 'anealing'"),
+        ("evaluate --method ais --num-samples 10", "ais takes --num-temperatures"),
+        ("evaluate --method ais --num-temperatures 0", "--num-temperatures is at least 1, got 0"),
+        ("evaluate --method sandwich --gap=-1", "gap is in nats, above zero, got -1.0"),
+        ("diagnose --num-examples 0", "--num-examples is at least 1, got 0"),
+        ("compare --num-replicates 3", "num_replicates"),
+        ("compare --num-samples 0", "--num-samples is at least 1, got 0"),
+        ("compare --bound ibae", "did you mean 'iwae'"),
+        ("compare --gradient vimko", "did you mean 'vimco'"),
         ("sample --num 0", "--num is at least 1, got 0"),
         ("sample --seed 99999999999999999999", "seed"),
         ("sample --num 1 --out nowhere/samples.npz", "nowhere"),

@@ -9,6 +9,8 @@ import warnings
 
 import typer
 
+from tighter.cli.compare import compare
+from tighter.cli.diagnose import diagnose
 from tighter.cli.evaluate import evaluate
 from tighter.cli.info import info
 from tighter.cli.report import report
@@ -23,7 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, sample, report, reproduce, info):
+for command in (train, evaluate, diagnose, compare, sample, report, reproduce, info):
     app.command(no_args_is_help=False)(command)
 
 

@@ -241,13 +241,14 @@ def _replaced(array: Array, entry: Array, index: Array) -> Array:
 class _Affine(AbstractBijection):
     """x a + b with a positive a that doesn't come near zero, at its start the identity."""
 
-    loc: Array
-    free_scale: Array
+    num_parameters: ClassVar[int] = 2
     shape: ClassVar[tuple[int, ...]] = ()
     cond_shape: ClassVar[None] = None
+    loc: Array
+    free_scale: Array
 
-    def __init__(self):
-        self.loc, self.free_scale = jnp.zeros(()), jnp.zeros(())
+    def __init__(self, parameters: Float[Array, " parameters"]):
+        self.loc, self.free_scale = parameters
 
     def transform_and_log_det(self, x: Any, condition: Any = None) -> tuple[Array, Array]:
         scale = _scale(self.free_scale)
@@ -269,15 +270,16 @@ class _Spline(AbstractBijection):
         Durkan et al., "Neural spline flows", 2019, eqs. 4-8.
     """
 
+    num_parameters: ClassVar[int] = 3 * _NUM_BINS - 1
+    shape: ClassVar[tuple[int, ...]] = ()
+    cond_shape: ClassVar[None] = None
     widths: Array
     heights: Array
     slopes: Array
-    shape: ClassVar[tuple[int, ...]] = ()
-    cond_shape: ClassVar[None] = None
 
-    def __init__(self):
-        self.widths, self.heights = jnp.zeros(_NUM_BINS), jnp.zeros(_NUM_BINS)
-        self.slopes = jnp.zeros(_NUM_BINS - 1)
+    def __init__(self, parameters: Float[Array, " parameters"]):
+        cuts = (_NUM_BINS, 2 * _NUM_BINS)
+        self.widths, self.heights, self.slopes = jnp.split(parameters, cuts)
 
     def transform_and_log_det(self, x: Any, condition: Any = None) -> tuple[Array, Array]:
         inner = jnp.clip(x, -_REACH, _REACH)
@@ -335,28 +337,31 @@ def _positive(free: Array, *, least: float) -> Array:
     return jax.nn.softplus(free + math.log(math.expm1(1 - least))) + least
 
 
-def _coupling(transformer: Callable[[], AbstractBijection]) -> Callable[..., AbstractBijection]:
+def _coupling(transformer: Any) -> Callable[..., AbstractBijection]:
     def make(
         num_latent: int, num_context: int, width: int, *, key: Key[Array, ""]
     ) -> AbstractBijection:
-        # flowjax's layer keeps a function that closes over arrays, which have to be numbers, also
-        # where the rest is traced.
-        with jax.ensure_compile_time_eval():
-            layer = Coupling(
-                jax.random.key(0),
-                transformer=transformer(),
-                untransformed_dim=num_latent // 2,
-                dim=num_latent,
-                cond_dim=num_context or None,
-                nn_width=width,
-                nn_depth=1,
-                nn_activation=jnp.tanh,
-            )
+        layer = Coupling(
+            key,
+            transformer=transformer(jnp.zeros(transformer.num_parameters)),
+            untransformed_dim=num_latent // 2,
+            dim=num_latent,
+            cond_dim=num_context or None,
+            nn_width=width,
+            nn_depth=1,
+            nn_activation=jnp.tanh,
+        )
         weight = _glorot(layer.conditioner.layers[0].weight.shape, key=key)
         layer = jax.tree.map(
             lambda leaf: jnp.zeros_like(leaf) if eqx.is_inexact_array(leaf) else leaf, layer
         )
-        return eqx.tree_at(lambda layer: layer.conditioner.layers[0].weight, layer, weight)
+        # flowjax's own constructor is a closure over arrays: it would not outlive a compiled
+        # program that makes the layer, and be another one in each model.
+        return eqx.tree_at(
+            lambda layer: (layer.conditioner.layers[0].weight, layer.transformer_constructor),
+            layer,
+            (weight, transformer),
+        )
 
     return make
 

@@ -86,10 +86,11 @@ def score(
     return record
 
 
-def summary(estimates: LogLikelihood) -> dict[str, float]:
+def summary(estimates: LogLikelihood) -> dict[str, Any]:
     """Mean log-likelihood with both of its errors, and whether it can be trusted."""
     count = estimates.value.size
     monte_carlo = float(np.sqrt((estimates.standard_error**2).sum()) / count)
+    jackknife = float(estimates.jackknife.mean())
     known = estimates.pareto_k[~np.isnan(estimates.pareto_k)]
     return {
         "log_likelihood": float(estimates.value.mean()),
@@ -97,8 +98,11 @@ def summary(estimates: LogLikelihood) -> dict[str, float]:
         if count > 1
         else None,
         "monte_carlo_error": monte_carlo if np.isfinite(monte_carlo) else None,
+        "pareto_smoothed": float(estimates.pareto_smoothed.mean()),
+        "jackknife": jackknife if np.isfinite(jackknife) else None,
         "median_ess": float(np.median(estimates.ess)),
         "share_pareto_k_above_0.7": float((known > 0.7).mean()) if known.size else None,
+        "verdict": estimates.verdict,
     }  # type: ignore[return-value]
 
 

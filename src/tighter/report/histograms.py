@@ -97,6 +97,31 @@ def draw_log_likelihoods(value: NDArray[np.floating]) -> Drawing:
     return draw(paint, name="values", label="Histogram of log-likelihoods.", **_SIZE)
 
 
+def draw_histogram(
+    values: NDArray[np.floating], label: str, *, name: str, width: int = 320, height: int = 240
+) -> Drawing:
+    """Draw numbers of examples by any one value, with its mean marked.
+
+    Args:
+        values: One an example.
+        label: What it is and its unit, for the axis.
+        name: Unique on the page.
+        width: In CSS pixels.
+        height: In CSS pixels.
+    """
+
+    def paint(figure: Figure) -> str:
+        axes = _axes(figure, label)
+        shown = finite(values)
+        if not shown.size:
+            return _dropped(values, shown)
+        _bars(axes, shown, _edges(shown.min(), shown.max()), [GOOD] * _BINS)
+        _mark(axes, float(shown.mean()), f"mean {signed(float(shown.mean()), 3)}")
+        return _dropped(values, shown)
+
+    return draw(paint, name=name, label=f"Histogram: {label}.", width=width, height=height)
+
+
 def finite(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Those that can be drawn, as float64."""
     values = np.asarray(values, dtype=np.float64)

@@ -1,10 +1,14 @@
 """The page as a whole: head, title, sections in the order in which a reader asks for them."""
 
+from tighter.report.choice import choice
 from tighter.report.gallery import latent_plane, reconstructions, samples
+from tighter.report.hidden import hidden
 from tighter.report.markup import escaped
+from tighter.report.measurements import read_measurement
 from tighter.report.records import RunRecord, number, section
 from tighter.report.sections import answer, footer, making, reliability, training
 from tighter.report.stylesheet import STYLESHEET
+from tighter.report.truth import truth
 from tighter.report.words import count, described, moment
 
 # Nothing may be loaded and nothing may run, whatever a file of the run contains.
@@ -29,6 +33,9 @@ def render_page(record: RunRecord) -> str:
             reconstructions(record),
             latent_plane(record),
             reliability(record),
+            truth(*(read_measurement(record.directory, n) for n in ("sandwich", "annealing"))),
+            hidden(read_measurement(record.directory, "diagnosis")),
+            choice(read_measurement(record.directory, "comparison")),
             making(record),
         ]
     )

@@ -97,10 +97,10 @@ def read_run(directory: Path) -> RunRecord:
     evaluation = directory / EVALUATION
     return RunRecord(
         directory=directory,
-        configuration=_read_object(directory / CONFIGURATION),
+        configuration=read_object(directory / CONFIGURATION),
         metrics=metrics,
         metrics_cut=cut,
-        evaluation=_read_object(evaluation) if evaluation.exists() else None,
+        evaluation=read_object(evaluation) if evaluation.exists() else None,
         examples=_read_examples(directory / EXAMPLES),
         pictures=_read_pictures(directory / PICTURES),
     )
@@ -131,7 +131,12 @@ def _read_text(path: Path) -> str:
         raise _damaged(path, error.strerror or str(error)) from error
 
 
-def _read_object(path: Path) -> Mapping[str, Any]:
+def read_object(path: Path) -> Mapping[str, Any]:
+    """A JSON file's one object.
+
+    Raises:
+        InputError: If it can't be read, or holds something else.
+    """
     text = _read_text(path)
     try:
         value = json.loads(text)
@@ -173,7 +178,12 @@ def _read_metrics(path: Path) -> tuple[dict[str, NDArray[np.float64]], bool]:
     return columns, cut
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """An archive's arrays of numbers; none if there is no such file.
+
+    Raises:
+        InputError: If it is damaged, or holds anything but numbers.
+    """
     if not path.exists():
         return {}
     try:
@@ -201,7 +211,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_examples(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     for name, array in arrays.items():
         if array.ndim != 1:
             raise _damaged(path, f"array '{name}' should have shape (N,), got {array.shape}")
@@ -209,7 +219,7 @@ def _read_examples(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _read_pictures(path: Path) -> dict[str, NDArray[Any]]:
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     ranks = {
         "prior_samples": ((2, 3, 4), "(n, D), (n, H, W) or (n, H, W, C)"),
         "originals": ((2, 3, 4), "(n, D), (n, H, W) or (n, H, W, C)"),

@@ -107,6 +107,14 @@ caption { text-align: left; font-weight: 600; font-size: 15px; padding-bottom: 5
 th, td { padding: 4px 0; border-top: 1px solid var(--grid); font-size: 14px; vertical-align: top; }
 th { font-weight: 400; color: var(--muted); text-align: left; padding-right: 14px; }
 td { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; margin-top: 18px; }
+.grid th, .grid td { text-align: right; padding: 4px 10px 4px 0; white-space: nowrap; }
+.grid th:nth-child(2), .grid td:nth-child(2), .grid th:nth-child(4), .grid td:nth-child(4) {
+  text-align: left;
+}
+.grid .chosen td { font-weight: 600; background: var(--good); }
+#truth .stats, #hidden .stats { margin-bottom: 18px; }
+#truth p, #choice > p { margin-bottom: 14px; max-width: 54em; }
 .none { color: var(--muted); }
 footer {
   margin-top: 34px; padding-top: 18px; padding-bottom: 44px; color: var(--muted); font-size: 13.5px;

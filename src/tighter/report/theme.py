@@ -8,11 +8,13 @@ own font.
 import io
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 INK = "#1d2733"
@@ -87,6 +89,18 @@ STYLE = {
 def drawable(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values can stand in a figure: finite, and no overflow waiting to happen."""
     return np.abs(values.astype(np.float64)) < 1e100
+
+
+def plain_logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2 and 5 in plain numbers."""
+    if which == "x":
+        axes.set_xscale("log")
+    else:
+        axes.set_yscale("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.4g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 class Drawing(NamedTuple):

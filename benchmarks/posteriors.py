@@ -1,0 +1,49 @@
+"""A training step of the MNIST network with each posterior family, against the diagonal one.
+
+    uv run python -m benchmarks.posteriors [--rounds 20]
+
+784-200-200-50 and back, batch 100, IWAE doubly reparameterized. Ratios of interleaved medians:
+value and gradient and Adam's update, each in one jitted call.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks._timing import interleaved
+from benchmarks.training_step import make_step, ours
+from tighter import Objective
+from tighter.bounds import IWAE
+from tighter.gradients import DoublyReparameterized
+from tighter.models import POSTERIORS, VAE
+
+
+def main() -> None:
+    """Print the table of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--num-samples", type=int, nargs="+", default=[1, 5])
+    arguments = parser.parse_args()
+    x = (jax.random.uniform(jax.random.key(2), (100, 784)) < 0.13).astype(jnp.float32)
+    names = list(POSTERIORS)
+    print(f"| K | diagonal, ms | {' | '.join(names[1:])} |\n|{'---|' * (len(names) + 1)}")
+    for num_samples in arguments.num_samples:
+        objective = Objective(IWAE(), DoublyReparameterized(), num_samples=num_samples)
+        steps = {}
+        for name in names:
+            model = VAE.create(
+                (784,), num_latent=50, hidden=(200, 200), posterior=name, key=jax.random.key(1)
+            )
+            loss, arrays = ours(model, objective, form="batch")
+            steps[name] = make_step(loss, arrays, x)
+        seconds = interleaved(steps, rounds=arguments.rounds, calls=max(1, 4 // num_samples))
+        first = seconds[names[0]]
+        ratios = (f"{seconds[name] / first:.2f}" for name in names[1:])
+        print(f"| {num_samples} | {1e3 * first:.2f} | {' | '.join(ratios)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What was measured of one bound, estimator and number of draws; and what was not, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tighter.bounds import Bound
+from tighter.diagnostics.gradient_noise import PooledNoise, jackknife_error
+from tighter.gradients import Bias, BiasKind, Estimator
+from tighter.objective import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of a comparison.
+
+    Attributes:
+        objective: Bound, estimator and numbers of draws.
+        values: The mean bound in nats: of all replicates, then with each group left out.
+        theta: Noise of the parameters that log p(x, z) depends on; None if there are none.
+        phi: Noise of those that q(z|x) depends on; None if there are none.
+        timings: Seconds of one gradient, round by round, in turn with the other rows.
+    """
+
+    objective: Objective
+    values: Float[np.ndarray, " all_and_groups"]
+    theta: PooledNoise | None
+    phi: PooledNoise | None
+    timings: Float[np.ndarray, " rounds"]
+
+    @property
+    def bound(self) -> str:
+        """The bound's name."""
+        return label(self.objective.bound)
+
+    @property
+    def gradient(self) -> str:
+        """The estimator's name."""
+        return label(self.objective.gradient)
+
+    @property
+    def num_samples(self) -> int:
+        """Draws in the bound, K."""
+        return self.objective.num_samples
+
+    @property
+    def num_backward(self) -> int | None:
+        """Draws backpropagated, None for all."""
+        return self.objective.num_backward
+
+    @property
+    def bias(self) -> Bias:
+        """What the estimator's expectation is, for θ and for φ."""
+        return self.objective.bias
+
+    @property
+    def value(self) -> float:
+        """The mean bound over the batch, in nats."""
+        return float(self.values[0])
+
+    @property
+    def value_error(self) -> float:
+        """Its Monte Carlo standard error, in nats."""
+        return float(jackknife_error(self.values))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the noise is a number."""
+        pools = [pool for pool in (self.theta, self.phi) if pool is not None]
+        return all(bool(np.isfinite(pool.variances).all()) for pool in pools)
+
+    @property
+    def seconds(self) -> float:
+        """Median time of one gradient."""
+        return float(np.median(self.timings))
+
+    @property
+    def theta_snr_squared_per_second(self) -> float | None:
+        """What a second buys for θ: the mean of n gradients has n times the SNR² of one."""
+        return None if self.theta is None else self.theta.snr**2 / self.seconds
+
+    @property
+    def phi_snr_squared_per_second(self) -> float | None:
+        """What a second buys for φ."""
+        return None if self.phi is None else self.phi.snr**2 / self.seconds
+
+    def shares_bound(self, other: Row) -> bool:
+        """Whether the other is of the same bound and K, and so estimates the same gradient."""
+        same = bool(self.objective.bound == other.objective.bound)
+        return same and self.num_samples == other.num_samples
+
+    def to_dict(self) -> dict[str, Any]:
+        """The line as JSON takes it."""
+        record: dict[str, Any] = {
+            "bound": self.bound,
+            "gradient": self.gradient,
+            "num_samples": self.num_samples,
+            "num_backward": self.num_backward,
+            "value": self.value,
+            "value_error": self.value_error,
+            "seconds": self.seconds,
+            "bias": {
+                "kind": self.bias.kind.value,
+                "theta": self.bias.theta.value,
+                "phi": self.bias.phi.value,
+                "reason": self.bias.reason,
+            },
+        }
+        for name, pool in (("theta", self.theta), ("phi", self.phi)):
+            record[name] = pool and {
+                "num_coordinates": pool.num_coordinates,
+                "snr": pool.snr,
+                "snr_interval": list(pool.snr_interval),
+                "mean_snr": pool.mean_snr,
+                "variance": pool.variance,
+                "variance_interval": list(pool.variance_interval),
+                "snr_squared_per_second": pool.snr**2 / self.seconds,
+            }
+        return record
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A combination that isn't in the table.
+
+    Attributes:
+        bound: The bound's name.
+        gradient: The estimator's name.
+        num_samples: Draws in the bound.
+        num_backward: Draws backpropagated, None for all.
+        reason: Why not.
+    """
+
+    bound: str
+    gradient: str
+    num_samples: int
+    num_backward: int | None
+    reason: str
+
+
+def with_common_signals(rows: list[Row]) -> list[Row]:
+    """The rows with the signal of each bound taken from its least noisy unbiased estimator.
+
+    Unbiased estimators of one bound have one mean gradient. Of these the least noisy one tells its
+    size best, so that the others' ratios are known better than from their own replicates; and
+    ranking them by SNR² per second is ranking them by variance times seconds.
+    """
+    for name in ("theta", "phi"):
+        rows = [_with_common_signal(row, name, rows) for row in rows]
+    return rows
+
+
+def label(part: Bound | Estimator | Any) -> str:
+    """A bound or an estimator in few words: its name, and what isn't as it is by default."""
+    if not dataclasses.is_dataclass(part):
+        return getattr(part, "__name__", None) or str(part)
+    told = []
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.repr and not (type(value) is type(field.default) and value == field.default):
+            told.append(field.name if value is True else label(value))
+    return type(part).__name__.lstrip("_") + (f"({', '.join(told)})" if told else "")
+
+
+def _with_common_signal(row: Row, name: str, rows: list[Row]) -> Row:
+    """The row with the signal of θ or of φ from the least noisy one that shares it."""
+    own = getattr(row, name)
+    if own is None or getattr(row.bias, name) is not BiasKind.UNBIASED:
+        return row
+    sharing = [
+        getattr(other, name)
+        for other in rows
+        if getattr(other.bias, name) is BiasKind.UNBIASED and row.shares_bound(other)
+    ]
+    signals = min(sharing, key=lambda pool: pool.variance).signals
+    return dataclasses.replace(row, **{name: dataclasses.replace(own, signals=signals)})

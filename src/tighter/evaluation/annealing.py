@@ -1,0 +1,463 @@
+"""Annealed importance sampling: log-likelihoods by many small steps from a start to p(x, z)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from rich.console import Console
+from rich.progress import Progress
+from scipy.special import expit, logsumexp
+
+from tighter._errors import InputError
+from tighter._names import unknown
+from tighter._rows import Rows
+from tighter.distributions import check_posterior, draw, name_of
+from tighter.evaluation.log_likelihood import rows_of_all
+from tighter.evaluation.path import Hamiltonian, Path, Transition, spread_of, to_reals
+
+# Chains at a time: large enough for the matrix products, small enough for the cache.
+_CHAINS = 1024
+# Temperatures in one call of the compiled loop, whose length is an argument: one program serves
+# any number of them, and between calls there is room for progress and Ctrl-C.
+_SEGMENT = 64
+# Step sizes are adapted at this many points of the path, and before at its start, as often as it
+# takes to come there from a first size a hundred times off.
+_KNOTS = 64
+_SETTLING = 16
+_GAIN = 1.0
+_ACCEPTANCE = 0.7
+# Draws of the start whose spread is the unit of the step sizes.
+_SPREAD_DRAWS = 64
+_STARTS = ("posterior", "prior")
+
+
+def _sigmoidal(places: np.ndarray) -> np.ndarray:
+    """σ(4(2t/T − 1)), stretched to go from 0 to 1 (Grosse, Ancha & Roy, 2016)."""
+    betas = expit(4 * (2 * places - 1))
+    return (betas - betas[0]) / (betas[-1] - betas[0])
+
+
+# t/T -> β.
+SCHEDULES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "geometric": lambda places: places,
+    "sigmoidal": _sigmoidal,
+}
+
+
+class AnnealedLogLikelihood(NamedTuple):
+    """Annealed estimates of log p(x), a row an example.
+
+    Attributes:
+        value: In nats: forward, log of the mean of the chains' weights, a stochastic lower bound;
+            in reverse, minus the log of the mean of their inverses, a stochastic upper bound.
+        standard_error: Monte Carlo standard error of `value` over the chains, in nats (delta
+            method); NaN with one chain.
+        ess: Effective sample size of the chains' weights, between 1 and the number of chains.
+        acceptance: Mean acceptance rate of the transitions.
+        step_size: Mean leapfrog step size as adapted, in units of the start's spread.
+    """
+
+    value: Float[np.ndarray, " batch"]
+    standard_error: Float[np.ndarray, " batch"]
+    ess: Float[np.ndarray, " batch"]
+    acceptance: Float[np.ndarray, " batch"]
+    step_size: Float[np.ndarray, " batch"]
+
+
+class Annealing(NamedTuple):
+    """How to anneal, checked; `temperatures` rise from 0 to 1."""
+
+    temperatures: Float[np.ndarray, " steps_and_one"]
+    num_chains: int
+    transition: Transition
+    step_size: float
+    start: str
+
+
+class _Chains(NamedTuple):
+    """The chains of a block of examples."""
+
+    position: PyTree
+    spread: PyTree
+    keys: Key[Array, "batch chains"]
+
+
+def annealed_log_likelihood(
+    model: Any,
+    x: PyTree,
+    *,
+    num_temperatures: int = 1000,
+    num_chains: int = 16,
+    schedule: str = "sigmoidal",
+    temperatures: Any = None,
+    start: str = "posterior",
+    num_leapfrog: int = 10,
+    step_size: float = 0.2,
+    transition: Transition | None = None,
+    key: Key[Array, ""],
+    show_progress: bool | None = None,
+) -> AnnealedLogLikelihood:
+    r"""Estimate $\log p(x)$ by annealing from q(z) to p(x, z), for each example.
+
+    Along $\log f_\beta(z) = (1 - \beta) \log q(z) + \beta \log p(x, z)$, the geometric path, with
+    $z_0 \sim q$ and transitions $z_{t-1} \to z_t$ that leave $f_{\beta_t}$ as it is,
+
+    $$\log w = \sum_{t=1}^T (\beta_t - \beta_{t-1}) \log \frac{p(x, z_{t-1})}{q(z_{t-1})},
+      \qquad \mathrm{E}[w] = p(x),$$
+
+    so that the log of a mean of weights is a lower bound in expectation, whether or not the
+    transitions mix. For that they must not depend on the chains that they move: leapfrog step
+    sizes are adapted by a preliminary run over the path, with draws of its own, to an acceptance
+    rate of 0.7 for each example, and then held fixed.
+
+    Memory grows neither with the temperatures nor (but for the posteriors) with the examples.
+
+    Args:
+        model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; z is any pytree of real
+            arrays. Positive, bounded and other constrained latents of a numpyro posterior are
+            moved in unconstrained space.
+        x: Examples; arrays with leading axis N.
+        num_temperatures: T, the steps from q to p; 1 is importance sampling.
+        num_chains: Chains an example, whose weights are averaged.
+        schedule: "geometric": β in equal steps along the geometric path; "sigmoidal": in equal
+            steps of its logit (stretched to both ends), where they are closer.
+        temperatures: β_0 … β_T themselves, rising from 0 to 1, in place of `num_temperatures` and
+            `schedule`.
+        start: "posterior" for q(z|x) or "prior" for p(z), which needs `model.prior`.
+        num_leapfrog: Leapfrog steps of a Hamiltonian transition.
+        step_size: Where adaptation begins, in units of the start's spread.
+        transition: What moves a chain; None for `Hamiltonian(num_leapfrog)`.
+        key: Random key.
+        show_progress: None for a bar on terminals; True or False.
+
+    Returns:
+        Estimates with their errors, in nats a datum, one row an example.
+
+    Raises:
+        InputError: If a number is below what makes sense, a name is unknown, temperatures don't
+            rise from 0 to 1, there are no examples, or z is discrete.
+        ValueError: If `log_joint` or `log_prob` returns no scalar.
+
+    Example:
+        >>> result = annealed_log_likelihood(model, xs, num_temperatures=500, key=key)
+        >>> result.value.mean()
+
+    References:
+        Neal, "Annealed importance sampling", 2001, eqs. 4-11; Wu, Burda, Salakhutdinov & Grosse,
+        "On the quantitative analysis of decoder-based generative models", 2017.
+    """
+    annealing = settle(
+        num_temperatures=num_temperatures,
+        num_chains=num_chains,
+        schedule=schedule,
+        temperatures=temperatures,
+        start=start,
+        num_leapfrog=num_leapfrog,
+        step_size=step_size,
+        transition=transition,
+    )
+    return anneal(annealing, model, x, None, key=key, show_progress=show_progress)
+
+
+def settle(
+    *,
+    num_temperatures: int,
+    num_chains: int,
+    schedule: str,
+    temperatures: Any,
+    start: str,
+    num_leapfrog: int,
+    step_size: float,
+    transition: Transition | None,
+) -> Annealing:
+    """The arguments of `annealed_log_likelihood`, checked."""
+    for name, number in (
+        ("num_temperatures", num_temperatures),
+        ("num_chains", num_chains),
+        ("num_leapfrog", num_leapfrog),
+    ):
+        if number < 1:
+            raise InputError(f"{name} is at least 1, got {number}")
+    if not 0 < step_size < math.inf:
+        raise InputError(f"step_size is a number above zero, got {step_size}")
+    if start not in _STARTS:
+        raise unknown("start", start, _STARTS)
+    if schedule not in SCHEDULES:
+        raise unknown("schedule", schedule, SCHEDULES)
+    if temperatures is None:
+        betas = SCHEDULES[schedule](np.linspace(0, 1, num_temperatures + 1))
+    else:
+        betas = _rising(np.asarray(temperatures, np.float64))
+    return Annealing(
+        betas, num_chains, transition or Hamiltonian(num_leapfrog), float(step_size), start
+    )
+
+
+def anneal(
+    annealing: Annealing,
+    model: Any,
+    x: PyTree,
+    z: PyTree | None,
+    *,
+    key: Key[Array, ""],
+    show_progress: bool | None,
+) -> AnnealedLogLikelihood:
+    """Forward from draws of the start; or, given an exact posterior draw z for each x, back."""
+    if annealing.start == "prior":
+        model = _from_prior(model)
+    rows = rows_of_all(model, x, key=key)
+    num, in_reverse = rows.keys.shape[0], z is not None
+    _check_latents(rows.example_posterior(), z, num)
+    num_blocks = -(-num * annealing.num_chains // _CHAINS)
+    block = -(-num // num_blocks)
+    starts = range(0, num, block)
+    parts = []
+    shown = sys.stderr.isatty() if show_progress is None else show_progress
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
+        total = len(starts) * (annealing.temperatures.size - 1)
+        task = progress.add_task("annealing", total=total)
+        for first in starts:
+            # The last block is filled up with earlier rows, so that one program serves all.
+            taken = np.minimum(np.arange(first, first + block), num - 1)
+            latents = jax.tree.map(lambda leaf, taken=taken: jnp.asarray(leaf)[taken], z)
+            some = rows.take(jnp.asarray(taken))
+            parts.append(_anneal_block(annealing, some, latents, partial(progress.advance, task)))
+    gathered = (np.concatenate(part)[:num] for part in zip(*parts, strict=True))
+    return _summarize(*gathered, in_reverse=in_reverse)
+
+
+def _anneal_block(
+    annealing: Annealing, rows: Rows, z: PyTree | None, advance: Callable[[float], None]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Log weights (batch, chains), and for each example mean acceptance and mean step size."""
+    chains, others = _begin(rows, z, annealing.num_chains)
+    log_step_sizes = _adapt(annealing, rows, others)
+    betas = annealing.temperatures
+    places = np.linspace(0, _KNOTS, betas.size)
+    if z is not None:
+        betas, places = betas[::-1], places[::-1]
+    left = np.minimum(places[:-1].astype(int), _KNOTS - 1)
+    share = places[:-1] - left
+    log_weights, acceptances = np.zeros((2, *chains.keys.shape))
+    for first in range(0, betas.size - 1, _SEGMENT):
+        some = slice(first, first + _SEGMENT)
+        below, above = log_step_sizes[:, left[some]], log_step_sizes[:, left[some] + 1]
+        held = (1 - share[some]) * below + share[some] * above
+        chains, growth, accepted, _ = _advance(
+            annealing.transition, rows, chains, betas[first : first + _SEGMENT + 1], held, first
+        )
+        # Segments are summed in double precision: thousands of small steps lose in float32.
+        log_weights += growth
+        acceptances += accepted
+        advance(held.shape[1])
+    return (
+        log_weights,
+        acceptances.mean(axis=1) / (betas.size - 1),
+        np.exp(log_step_sizes).mean(axis=1),
+    )
+
+
+def _adapt(annealing: Annealing, rows: Rows, chains: _Chains) -> np.ndarray:
+    """Log step sizes (batch, knots) along the path, by stochastic approximation.
+
+    The chains of an example share them. The gain is constant: what it follows moves.
+    """
+    betas = annealing.temperatures
+    knots = np.interp(np.linspace(0, betas.size - 1, _KNOTS + 1), np.arange(betas.size), betas)
+    betas = np.concatenate([np.zeros(_SETTLING), knots, [1]])
+    adapted = np.full((chains.keys.shape[0], 1), math.log(annealing.step_size))
+    parts = []
+    for first in range(0, betas.size - 1, _SEGMENT):
+        some = betas[first : first + _SEGMENT + 1]
+        given = np.repeat(adapted[:, -1:], some.size - 1, axis=1)
+        chains, _, _, adapted = _advance(
+            annealing.transition, rows, chains, some, given, first, gain=_GAIN
+        )
+        parts.append(adapted)
+    return np.concatenate(parts, axis=1)[:, _SETTLING:]
+
+
+def _advance(
+    transition: Transition,
+    rows: Rows,
+    chains: _Chains,
+    temperatures: np.ndarray,
+    log_step_sizes: np.ndarray,
+    first: int,
+    *,
+    gain: float = 0.0,
+) -> tuple[_Chains, np.ndarray, np.ndarray, np.ndarray]:
+    """Chains moved at each temperature but the last, in a program for any number up to a segment.
+
+    Returns:
+        The chains, the growth of their log weights, the sums of their acceptances, and the log
+        step sizes (batch, temperatures) as adapted by a gain above zero.
+    """
+    count = temperatures.size - 1
+    padding = (0, _SEGMENT - count)
+    moved, *results = _loop(
+        transition,
+        rows,
+        chains,
+        np.pad(temperatures, padding, mode="edge"),
+        np.pad(log_step_sizes, ((0, 0), padding), mode="edge"),
+        *(np.asarray(number) for number in (gain, first, count)),
+    )
+    growth, accepted, adapted = (np.asarray(part, np.float64) for part in results)
+    return moved, growth, accepted, adapted[:, :count]
+
+
+@eqx.filter_jit
+def _loop(
+    transition: Transition,
+    rows: Rows,
+    chains: _Chains,
+    temperatures: Float[ArrayLike, " segment_and_one"],
+    log_step_sizes: Float[ArrayLike, "batch segment"],
+    gain: Float[ArrayLike, ""],
+    first: Int[ArrayLike, ""],
+    count: Int[ArrayLike, ""],
+) -> tuple[_Chains, Array, Array, Array]:
+    dtype = jnp.result_type(*jax.tree.leaves(chains.position))
+    betas, given, gain = (jnp.asarray(part, dtype) for part in (temperatures, log_step_sizes, gain))
+
+    def one(x: PyTree, batched: PyTree, chains: _Chains, given: Array):
+        path = Path(x, rows.log_joint_of(x), eqx.combine(batched, rows.shared), chains.spread)
+
+        def step(i: Int[Array, ""], carry):
+            position, log_weights, acceptances, shift, adapted = carry
+
+            def move(position: PyTree, key: Array):
+                key = jax.random.fold_in(key, first + i)
+                step_size = jnp.exp(given[i] + shift)
+                position, acceptance = transition(position, path, betas[i], step_size, key=key)
+                growth = (betas[i + 1] - betas[i]) * path.log_ratio(position)
+                return position, growth.astype(dtype), acceptance
+
+            position, growth, acceptance = jax.vmap(move)(position, chains.keys)
+            shift = shift + gain * (jnp.mean(acceptance) - _ACCEPTANCE)
+            adapted = adapted.at[i].set(given[i] + shift)
+            return position, log_weights + growth, acceptances + acceptance, shift, adapted
+
+        zeros = jnp.zeros(chains.keys.shape, dtype)
+        carry = (chains.position, zeros, zeros, jnp.zeros((), dtype), given)
+        position, log_weights, acceptances, _, adapted = jax.lax.fori_loop(0, count, step, carry)
+        return chains._replace(position=position), log_weights, acceptances, adapted
+
+    return jax.vmap(one)(rows.xs, rows.batched, chains, given)
+
+
+@eqx.filter_jit
+def _begin(rows: Rows, z: PyTree | None, num_chains: int) -> tuple[_Chains, _Chains]:
+    """Chains at their start, forward or in reverse, and others for the adaptation, forward."""
+
+    def one(x: PyTree, batched: PyTree, key: Array, z: PyTree | None) -> tuple[_Chains, _Chains]:
+        start = eqx.combine(batched, rows.shared)
+        keys = jax.random.split(key, _SPREAD_DRAWS + 4 * num_chains)
+        ends = _SPREAD_DRAWS + num_chains * np.arange(4)
+        drawn = jax.vmap(lambda key: to_reals(start, draw(start, key=key)))(keys[: ends[2]])
+        of_spread, begin, other = (
+            jax.tree.map(lambda leaf, part=part: leaf[part], drawn)
+            for part in (slice(ends[0]), slice(ends[0], ends[1]), slice(ends[1], ends[2]))
+        )
+        spread = jax.tree.map(spread_of, of_spread)
+        if z is not None:
+            begin = jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (num_chains, *leaf.shape)), to_reals(start, z)
+            )
+        return (
+            _Chains(begin, spread, keys[ends[2] : ends[3]]),
+            _Chains(other, spread, keys[ends[3] :]),
+        )
+
+    return jax.vmap(one)(rows.xs, rows.batched, rows.keys, z)
+
+
+def _summarize(
+    log_weights: Float[np.ndarray, "batch chains"],
+    acceptance: Float[np.ndarray, " batch"],
+    step_size: Float[np.ndarray, " batch"],
+    *,
+    in_reverse: bool,
+) -> AnnealedLogLikelihood:
+    num = log_weights.shape[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_sum = np.asarray(logsumexp(log_weights, axis=1))
+        shares = np.exp(log_weights - log_sum[:, None])
+        squares = np.sum(shares**2, axis=1)
+        relative_variance = np.maximum(squares - 1 / num, 0) * num / np.float64(num - 1)
+        value = log_sum - math.log(num)
+    value = -value if in_reverse else value
+    return AnnealedLogLikelihood(
+        value, np.sqrt(relative_variance), 1 / squares, acceptance, step_size
+    )
+
+
+def _rising(temperatures: Float[np.ndarray, ...]) -> Float[np.ndarray, " steps_and_one"]:
+    if temperatures.ndim != 1 or temperatures.size < 2:
+        raise InputError(
+            f"temperatures are two or more in a row, got shape {temperatures.shape}: the least is "
+            "[0, 1], importance sampling"
+        )
+    if not ((temperatures >= 0) & (temperatures <= 1)).all():
+        wrong = temperatures[~((temperatures >= 0) & (temperatures <= 1))][0]
+        raise InputError(f"temperatures are within [0, 1], got {wrong}")
+    falls = np.flatnonzero(np.diff(temperatures) <= 0)
+    if falls.size:
+        before, after = temperatures[falls[0] : falls[0] + 2]
+        raise InputError(f"temperatures rise strictly, got {after} after {before}")
+    if temperatures[0] != 0 or temperatures[-1] != 1:
+        raise InputError(
+            f"temperatures go from 0 (the start) to 1 (p), got {temperatures[0]} to "
+            f"{temperatures[-1]}"
+        )
+    return temperatures
+
+
+class _FromPrior(eqx.Module):
+    """A model whose annealing starts at its prior."""
+
+    model: Any
+
+    def log_joint(self, x: PyTree) -> Callable[[Any], Array]:
+        return self.model.log_joint(x)
+
+    def posterior(self, x: PyTree) -> Any:
+        return self.model.prior
+
+
+def _from_prior(model: Any) -> _FromPrior:
+    if not hasattr(model, "prior"):
+        raise InputError(
+            f"start 'prior' is model.prior, and {type(model).__name__} has none: take 'posterior'"
+        )
+    return _FromPrior(model)
+
+
+def _check_latents(start: Any, z: PyTree | None, num: int) -> None:
+    """Refuse latents that can't be moved, and posterior draws that are none of them."""
+    check_posterior(start, needs_path=False, estimator="annealing")
+    latent = jax.eval_shape(lambda: draw(start, key=jax.random.key(0)))
+    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(latent)):
+        raise InputError(
+            f"annealing moves real latents, and {name_of(start)} has others: use log_likelihood "
+            "where they are discrete"
+        )
+    if z is None:
+        return
+    expected = jax.tree.map(lambda leaf: (num, *leaf.shape), latent)
+    got = jax.tree.map(jnp.shape, z)
+    if got != expected:
+        raise InputError(
+            f"z is an exact posterior draw for each of {num} examples, of shape {expected}, got "
+            f"{got}"
+        )
