@@ -533,3 +533,13 @@ def test_doubly_reparameterized_is_the_choice_near_the_optimum():
     measured = compare(model, xs, num_samples=(1, 64), num_replicates=400, key=KEY)
     assert measured.recommendation.row.bound == "IWAE"
     assert measured.recommendation.row.gradient == "DoublyReparameterized"
+
+
+def test_more_draws_of_the_elbo_are_no_other_bound():
+    """So that they are chosen by what they make of a second, and not by their number."""
+    rows = [row(ELBO(), LANDING, 1, phi=8.0, theta=8.0), row(ELBO(), LANDING, 8)]
+    chosen = recommend(rows)
+    assert chosen.row is rows[1]
+    assert "times the next, ELBO, K = 1, StickingTheLanding" in chosen.text
+    rows = [row(IWAE(), LANDING, 1, phi=8.0, value=-90.0), row(IWAE(), LANDING, 8, value=-91.0)]
+    assert recommend(rows).row is rows[0]

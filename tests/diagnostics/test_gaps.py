@@ -44,7 +44,7 @@ def linear_gaussian():
 
 def test_linear_gaussian_is_exact(linear_gaussian):
     model, xs, evidence, elbo, best = linear_gaussian
-    result = inference_gaps(model, xs, num_samples=4000, key=KEY)
+    result = inference_gaps(model, xs, num_steps=500, num_samples=4000, key=KEY)
     errors = result.standard_error
     exact = {
         "elbo": elbo,
@@ -73,7 +73,7 @@ def test_linear_gaussian_is_exact(linear_gaussian):
 def test_a_log_likelihood_that_is_given(linear_gaussian):
     model, xs, evidence, _, best = linear_gaussian
     result = inference_gaps(
-        model, xs, num_samples=4000, log_likelihood=jnp.asarray(evidence), key=KEY
+        model, xs, num_steps=500, num_samples=4000, log_likelihood=evidence, key=KEY
     )
     np.testing.assert_allclose(result.log_likelihood, evidence, rtol=1e-6)
     assert (result.standard_error.log_likelihood == 0).all()
@@ -136,11 +136,12 @@ class Told(eqx.Module):
         ),
         (
             Chain({"a": dist.Normal(1.0, 0.5), "b": lambda z: dist.Normal(2 * z["a"], 0.3)}),
-            lambda x: Chain({"a": dist.Normal(x[0] + 0.5, 1.0), "b": _Line(x[1], jnp.zeros(()))}),
+            lambda x: Chain({"a": dist.Normal(x[0] + 0.5, 1.0), "b": _Line(x[1] + 1, 0 * x[0])}),
         ),
-        (
+        pytest.param(
             Mixture(jnp.array([0.0, 0.5]), dist.Normal(jnp.array([-1.0, 1.0]), 0.6)),
             lambda x: Mixture(x, dist.Normal(jnp.array([-0.5, 0.5]), jnp.ones(2))),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["full covariance", "Gamma", "LogNormal", "Bernoulli", "chain", "mixture"],
@@ -149,7 +150,7 @@ def test_families_that_hold_the_posterior_reach_it(joint, start):
     """log p(x) = −3: the best of the family has no gap, whatever its parameters' constraints."""
     model = Told(lambda z: joint.log_prob(z) - 3.0, start)
     xs = 0.3 * jax.random.normal(KEY, (3, 2))
-    result = inference_gaps(model, xs, num_steps=500, num_samples=200, key=KEY)
+    result = inference_gaps(model, xs, num_steps=400, num_samples=200, key=KEY)
     np.testing.assert_allclose(result.optimized_elbo, -3, atol=0.02)
     assert (result.elbo < -3.05).all()
     assert (result.amortization_gap > 0.05).all()

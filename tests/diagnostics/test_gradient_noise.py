@@ -122,9 +122,9 @@ def test_laws_of_signal_to_noise(name):
 @pytest.mark.parametrize("name", TABLE)
 @pytest.mark.parametrize("number", NUMBERS)
 def test_laws_of_signal_to_noise_with_as_many_replicates_as_the_table(name, number):
-    start = time.perf_counter()
+    start = time.process_time()  # as long as it takes alone on the machine
     noise = check_against_table(name, number, 60_000)
-    assert time.perf_counter() - start < 60
+    assert time.process_time() - start < 60
     if name == "total":
         slope = 0.06 * (number / 16) ** -0.5
         assert (
@@ -136,13 +136,16 @@ def test_laws_of_signal_to_noise_with_as_many_replicates_as_the_table(name, numb
 @pytest.mark.slow
 def test_the_models_signal_grows_as_root_k():
     model, x = rainforth()
+    others = eqx.tree_at(
+        lambda model: model.prior_mean, jax.tree.map(lambda _: True, model), replace=False
+    )
     signals = [
         gradient_noise(
             model,
             x,
             Objective(IWAE(), DoublyReparameterized(), num_samples=number),
-            num_replicates=20_000,
-            phi=jax.tree.map(lambda _: True, eqx.tree_at(lambda m: m.prior_mean, model, None)),
+            num_replicates=10_000,
+            phi=others,
             key=KEY,
         ).theta.snr
         for number in (16, 64, 256, 1024)

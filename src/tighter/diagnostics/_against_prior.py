@@ -20,7 +20,7 @@ _PRIOR_DRAWS = 50_000
 _LEVELS = (np.arange(99) + 0.5) / 99
 
 
-class Comparison(NamedTuple):
+class AgainstPrior(NamedTuple):
     """Of each unit, as in `AggregatedPosterior`."""
 
     statistic: Float[np.ndarray, " latent"]
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 def against_prior(
     prior: Any, z: Float[Array, "examples latent"], *, key: Key[Array, ""]
-) -> tuple[Float[Array, "examples latent"], Comparison]:
+) -> tuple[Float[Array, "examples latent"], AgainstPrior]:
     """Compare a sample with the prior; the sample comes back whitened where the prior is."""
     units, compared_with = units_of(prior), "distribution function"
     if isinstance(prior, dist.MultivariateNormal | dist.LowRankMultivariateNormal):
@@ -49,7 +49,7 @@ def against_prior(
         theoretical = np.quantile(np.asarray(prior_draws, np.float64), _LEVELS, axis=0).T
         compared_with = "draws"
     quantiles = np.quantile(np.asarray(z, np.float64), _LEVELS, axis=0).T
-    return z, Comparison(statistic, p_value, theoretical, quantiles, compared_with)
+    return z, AgainstPrior(statistic, p_value, theoretical, quantiles, compared_with)
 
 
 @eqx.filter_jit

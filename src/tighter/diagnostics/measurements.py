@@ -89,9 +89,13 @@ class Row:
         return None if self.phi is None else self.phi.snr**2 / self.seconds
 
     def shares_bound(self, other: Row) -> bool:
-        """Whether the other is of the same bound and K, and so estimates the same gradient."""
-        same = bool(self.objective.bound == other.objective.bound)
-        return same and self.num_samples == other.num_samples
+        """Whether the other estimates the same gradient: of the same bound, and K but for the ELBO.
+
+        More draws make the ELBO less noisy, and no tighter.
+        """
+        bound = self.objective.bound
+        same = bool(bound == other.objective.bound)
+        return same and (bound.is_linear or self.num_samples == other.num_samples)
 
     def to_dict(self) -> dict[str, Any]:
         """The line as JSON takes it."""

@@ -167,7 +167,7 @@ def _against_others(best: Row, others: list[Row], parts: list[str], kind: str) -
         symbol = _SYMBOLS[part]
         rival = max(others, key=lambda row: ratio(row, best, [part]).value)
         gain = ratio(best, rival, [part])
-        name = name_of(rival, in_full=False)
+        name = name_of(rival, in_full=rival.num_samples != best.num_samples)
         if not gain.is_told:
             ties.append(f"for {symbol} it can't be told apart from {name} ({gain})")
         elif gain.value > 1:
@@ -189,7 +189,12 @@ def _against_others(best: Row, others: list[Row], parts: list[str], kind: str) -
 
 def _of_backward(best: Row, others: list[Row], parts: list[str]) -> list[str]:
     """What backpropagating fewer draws costs and saves."""
-    full = [row for row in others if row.gradient == best.gradient and row.num_backward is None]
+    same = (best.gradient, best.num_samples)
+    full = [
+        row
+        for row in others
+        if (row.gradient, row.num_samples) == same and row.num_backward is None
+    ]
     if best.num_backward is None or not full:
         return []
     time = best.seconds / full[0].seconds

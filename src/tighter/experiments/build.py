@@ -113,6 +113,7 @@ def build_model(
             network=model.network,
             activation=model.activation,
             observation=build_observation(configuration),
+            posterior=model.posterior,
             data_mean=data_mean,
             key=jax.random.key(configuration.training.seed),
         )

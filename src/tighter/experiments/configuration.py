@@ -45,6 +45,8 @@ class ModelConfiguration:
         activation: "tanh", "relu", "gelu", "silu" or "softplus".
         observation: "bernoulli", "gaussian" or "learned-gaussian".
         scale: Standard deviation of Gaussian observations; where it is learned, where it starts.
+        posterior: "diagonal", "full", "low-rank:5", "coupling", "masked-autoregressive" or
+            "neural-spline:4", the number a rank or the flow's layers.
     """
 
     network: str = "mlp"
@@ -53,6 +55,7 @@ class ModelConfiguration:
     activation: str = "tanh"
     observation: str = "bernoulli"
     scale: float = 1.0
+    posterior: str = "diagonal"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from tighter.data import Splits
 from tighter.models import VAE
 
 _SAMPLES, _RECONSTRUCTIONS, _ENCODINGS, _GRID = 64, 12, 2000, 20
+_DRAWS = 32
 
 
 @eqx.filter_jit
@@ -34,7 +37,7 @@ def picture_arrays(
         "prior_samples": sample_means(model, sample_key, _SAMPLES),
         "originals": shown,
         "reconstructions": jax.jit(jax.vmap(model.reconstruct))(shown, keys),
-        "encodings": jax.jit(jax.vmap(lambda x: model.posterior(x).mean))(encoded),
+        "encodings": jax.jit(jax.vmap(lambda x: _center(model.posterior(x))))(encoded),
     }
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
@@ -46,3 +49,10 @@ def picture_arrays(
         means = jax.jit(jax.vmap(lambda z: model.likelihood(z).mean))(zs)
         arrays["grid"] = means.reshape(_GRID, _GRID, *means.shape[1:])
     return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _center(posterior: Any) -> Array:
+    """The posterior's mean; of a flow, which has none in closed form, the mean of some draws."""
+    if hasattr(posterior, "mean"):
+        return posterior.mean
+    return jnp.mean(posterior.sample(jax.random.key(0), (_DRAWS,)), axis=0)

@@ -141,6 +141,10 @@ class VAE(LatentVariableModel):
 
         return log_joint
 
+    def log_likelihood(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
+        """The function z -> log p(x|z), in nats."""
+        return lambda z: self.observation.log_prob(self.decoder(z), x)
+
     def _centered(self, mean: Float[Array, ...]) -> VAE:
         """The same with biases set from the data's mean."""
         output = self.observation.initial_bias(mean)
