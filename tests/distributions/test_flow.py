@@ -110,21 +110,21 @@ def test_the_density_is_that_of_flowjax(kind):
 @pytest.mark.parametrize("kind", FLOWS)
 def test_density_and_draws_of_two_dimensions(kind):
     """The density's integral is one, and draws have its moments."""
-    q = Flow(
-        bijection(kind, 2, num_context=1, spread=0.3),
-        np.array([0.5, -1.0], np.float32),
-        np.array([0.8, 0.4], np.float32),
-        np.array([0.7], np.float32),
-    )
-    axes = [m + s * np.linspace(-8, 8, 401) for m, s in zip(q.loc, q.scale, strict=True)]
+    flow, loc, scale = bijection(kind, 2, num_context=1, spread=0.3), [0.5, -1.0], [0.8, 0.4]
+
+    def q(dtype):
+        vectors = [np.asarray(vector) for vector in (loc, scale, [0.7])]
+        return Flow(as_jax(flow, dtype), *as_jax(vectors, dtype))
+
+    axes = [m + s * np.linspace(-8, 8, 401) for m, s in zip(loc, scale, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     with jax.enable_x64(True):
-        wide = as_jax(q, np.float64)
-        density = np.exp(np.asarray(quick_jit(jax.vmap(wide.log_prob))(jnp.asarray(grid))))
+        log_density = quick_jit(jax.vmap(q(np.float64).log_prob))(jnp.asarray(grid))
+        density = np.exp(np.asarray(log_density))
     mass = density * np.prod([axis[1] - axis[0] for axis in axes])
-    # The grid's own error: a spline's density has kinks.
-    np.testing.assert_allclose(mass.sum(), 1, rtol=3e-3 if kind == "neural-spline" else 1e-6)
-    draw = quick_jit(lambda key: as_jax(q).rsample(key, (20_000,)))
+    # What lies beyond the grid, and its own error where a spline's density has kinks.
+    np.testing.assert_allclose(mass.sum(), 1, rtol=3e-3 if kind == "neural-spline" else 1e-5)
+    draw = quick_jit(lambda key: q(np.float32).rsample(key, (20_000,)))
     draws = np.asarray(draw(KEY), np.float64)
     products = [draws, draws**2, draws[:, :1] * draws[:, 1:]]
     exact = [grid, grid**2, grid[:, :1] * grid[:, 1:]]
@@ -173,13 +173,13 @@ def test_the_spline_is_that_of_flowjax():
         x = jnp.asarray(np.linspace(-6, 6, 97))
         for method in ("transform_and_log_det", "inverse_and_log_det"):
             for one, other in zip(
-                jax.vmap(getattr(ours, method))(x),
-                jax.vmap(getattr(theirs, method))(x),
+                quick_jit(jax.vmap(getattr(ours, method)))(x),
+                quick_jit(jax.vmap(getattr(theirs, method)))(x),
                 strict=True,
             ):
                 np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
         # No jump of the density at the ends.
-        near = jax.vmap(ours.transform_and_log_det)(jnp.array([-5 + 1e-9, 5 - 1e-9]))[1]
+        near = quick_jit(jax.vmap(ours.transform_and_log_det))(jnp.array([-5 + 1e-9, 5 - 1e-9]))[1]
         np.testing.assert_allclose(near, 0, atol=1e-6)
 
 
@@ -202,13 +202,11 @@ def test_float32_is_close_to_float64(kind):
     value, slope = at(np.float32)
     with jax.enable_x64(True):
         exact, exact_slope = at(np.float64)
-    print(
-        kind,
-        np.abs(value - exact).max(),
-        np.abs(slope - exact_slope).max(),
-        np.abs(exact_slope).max(),
-    )
-    np.testing.assert_allclose(value, exact, atol=1e-3)
+    # z is rounded, and the density steep.
+    steep = 1 + np.abs(exact_slope).max(axis=1)
+    assert (np.abs(value - exact) < 1e-5 * steep).all()
+    # But for the few that rounding carries over a knot, where a spline's slope jumps.
+    assert np.quantile(np.abs(slope - exact_slope).max(axis=1) / steep, 0.95) < 1e-3
 
 
 @pytest.mark.parametrize("kind", FLOWS)

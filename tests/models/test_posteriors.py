@@ -43,10 +43,12 @@ class Case:
 
 
 @functools.cache
-def case(name: str) -> Case:
+def case(name: str, num_layers: int) -> Case:
     family = posterior_from_name(name, 2, key=KEY)
     if isinstance(family, FlowPosterior):  # small, for speed
-        family = FlowPosterior.create(name, 2, num_context=2, num_layers=2, width=4, key=KEY)
+        family = FlowPosterior.create(
+            name, 2, num_context=2, num_layers=num_layers, width=4, key=KEY
+        )
     arrays, rest = eqx.partition(family, eqx.is_inexact_array)
     rng = np.random.default_rng(5)
     output = 0.3 * rng.normal(size=family.shape(2))
@@ -144,14 +146,14 @@ def standard_errors_off(samples, truth):
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_no_noise_at_the_exact_posterior(name):
     """Without the score every draw gives the bound and no gradient; with it, one."""
-    here = case(name)
+    here = case(name, 1)
     target = here.build(jnp.asarray(here.parameters, jnp.float32))
     # With one draw the two are the same.
     pairs = [
         (DoublyReparameterized(), 1),
         (DoublyReparameterized(), 5),
         (StickingTheLanding(), 5),
-        (Reparameterized(), 5),
+        (Reparameterized(), 1),
     ]
     objectives = [tt.Objective(IWAE(), *pair) for pair in pairs]
     results = slopes_of(
@@ -167,12 +169,14 @@ def test_no_noise_at_the_exact_posterior(name):
 
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_unbiased(name):
-    """Against quadrature; sticking the landing with IWAE is not, and seen not to be."""
-    here = case(name)
+    """Against quadrature; sticking the landing with IWAE is not, and seen not to be.
+
+    For the ELBO the two estimators are the same.
+    """
+    here = case(name, 2)
     elbo, iwae = exact_slopes(here)
     table = [
         (ELBO(), StickingTheLanding(), elbo),
-        (ELBO(), DoublyReparameterized(), elbo),
         (IWAE(), DoublyReparameterized(), iwae),
         (IWAE(), StickingTheLanding(), iwae),
     ]
@@ -182,12 +186,17 @@ def test_unbiased(name):
     for (value, slope), (_, _, (truth, slope_truth)) in zip(results, table, strict=True):
         assert standard_errors_off(value[:, None], truth) < 5
         off.append(standard_errors_off(slope, slope_truth))
-    print(name, off)
-    assert max(off[:3]) < 5
-    assert off[3] > 5
+    assert max(off[:2]) < 5
+    assert off[2] > 20
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+SLOW = ("full", "coupling", "masked-autoregressive")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in POSTERIORS],
+)
 def test_trained_and_stored(name, tmp_path):
     """Made by one compiled program, trained with the bound rising, and read again."""
 
@@ -223,7 +232,7 @@ def test_trained_and_stored(name, tmp_path):
     assert after.mean() > before.mean() + 0.3
     families = (eqx.filter(part.family, eqx.is_inexact_array) for part in (start, model))
     moved = jax.tree.map(lambda old, new: np.abs(old - new).max(), *families)
-    assert all(distance > 0 for distance in jax.tree.leaves(moved))
+    assert all(distance > 0 for distance in jax.tree.leaves(moved)), moved
     save_parameters(tmp_path / "parameters.safetensors", model)
     read = load_parameters(tmp_path / "parameters.safetensors", other)
     np.testing.assert_array_equal(bounds(read, xs), after)
@@ -231,9 +240,12 @@ def test_trained_and_stored(name, tmp_path):
 
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_networks_of_a_flow_are_not_copied_for_each_example(name):
-    model = VAE.create((6,), num_latent=4, hidden=(8,), posterior=name, key=KEY)
-    rows = rows_of_batch(model, jnp.ones((3, 6)), key=KEY)
-    batched = sum(leaf.size for leaf in jax.tree.leaves(rows.batched))
+    def make():
+        model = VAE.create((6,), num_latent=4, hidden=(8,), posterior=name, key=KEY)
+        return model, rows_of_batch(model, jnp.ones((3, 6)), key=KEY).batched
+
+    model, batched = eqx.filter_eval_shape(make)
+    batched = sum(leaf.size for leaf in jax.tree.leaves(batched))
     numbers = {"full": 4 + 4 * 4, "low-rank": 4 * 6 + 4 * 4}.get(
         name, np.prod(model.family.shape(4))
     )

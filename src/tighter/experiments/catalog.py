@@ -13,6 +13,15 @@ from tighter._names import unknown
 
 EXPERIMENTS: dict[str, str] = {
     "gradients": "variances of the score function, the path and measure-valued derivatives",
+    "butterfly": "exact posteriors of a bent latent, and bounds closing in on the exact log p(x)",
+    "manifold": "a plane of latents on images, decoded, and how the encodings lie in it",
+    "proposals": "simple Monte Carlo against importance sampling as the proposal moves",
+    "iwae-table": "VAE and IWAE by their number of draws: test log-likelihood, active units",
+    "dreg": "plain IWAE, sticking the landing, DReG and wake-φ by steps and by seconds",
+    "snr": "signal and noise of gradients against the draws K and the bounds M averaged",
+    "sticking-the-landing": "noise near the optimum, and how φ arrives without the score term",
+    "importance-posterior": "the posterior that importance weighting implies, on three targets",
+    "surgery": "mutual information and marginal KL of 2, 10, 20 latents, and a toy of two codes",
 }
 
 Announce = Callable[[str], None]
