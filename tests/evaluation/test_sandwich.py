@@ -122,7 +122,9 @@ def test_examples_without_weight():
         def log_joint(self, x):
             return lambda z: jnp.where(x > 0, -jnp.inf, -(z**2))
 
-    result = sandwich(Nowhere(0.0, 1.0), jnp.array([0.0, 1.0]), num_samples=256, max_samples=256, key=KEY)
+    result = sandwich(
+        Nowhere(0.0, 1.0), jnp.array([0.0, 1.0]), num_samples=256, max_samples=256, key=KEY
+    )
     assert np.isfinite(result.lower[0])
     assert result.lower[1] == -np.inf
     assert result.upper[1] == np.inf

@@ -108,10 +108,10 @@ def test_held_out_bounds_near_the_sum_over_the_plane(parts, monkeypatch):
         (jnp.zeros_like(last.weight), wide),
     )
     monkeypatch.setattr(module, "SAMPLES", 1000)
-    bounds = np.asarray(module._bounds(model, some, key))
-    error = tt.log_likelihood(model, some, num_samples=1000, key=key).standard_error
+    bounds = np.stack([module._bounds(model, some, k) for k in jax.random.split(key, 16)])
     exact, _ = exact_log_likelihood(model, some)
-    assert (np.abs(bounds - exact) < 5 * error).all()
+    error = bounds.std(axis=0, ddof=1) / 4
+    assert (np.abs(bounds.mean(axis=0) - exact) < 5 * error).all()
 
 
 def test_the_papers_scale():

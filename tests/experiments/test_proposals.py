@@ -41,6 +41,13 @@ def test_measured_variances_are_the_exact_ones(record):
     assert all(row["exact"] is None and row["draws_needed"] is None for row in narrow)
 
 
+def test_the_path_leads_from_the_prior_to_the_posterior():
+    posterior = np.array([1.0, -2.0]), np.array([[0.5, 0.1], [0.1, 0.3]])
+    for end, known in ((0.0, (np.zeros(2), np.eye(2))), (1.0, posterior)):
+        for found, wanted in zip(module.between(end, *posterior), known, strict=True):
+            np.testing.assert_allclose(found, wanted)
+
+
 def test_errors_fall_as_the_root_of_the_draws(record):
     for row in record["errors"]:
         # A mean of n squares of spread s errs by s/√n, and s² is 2/n at least.

@@ -22,10 +22,14 @@ def folder(tmp_path_factory):
         patch.setattr(module, "REPLICATES", REPLICATES)
         patch.setattr(module, "DISTANCES", (0.0, 0.125, 1.0))
         patch.setattr(module, "STEPS", 400)
-        patch.setattr(module, "CHAINS", 500)
+        patch.setattr(module, "CHAINS", 2000)
         patch.setattr(module, "NETWORK_REPLICATES", 40)
         patch.setattr(module, "HIDDEN", 16)
-        module.run(path, epochs=2)
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            module.run(path, epochs=2)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
     return path
 
 
@@ -78,14 +82,14 @@ def test_the_mean_gradient_is_that_of_the_divergence():
 def test_where_phi_ends(record):
     arrival = record["arrival"]
     late = {
-        name: np.mean(values[-len(values) // 3 :]) for name, values in arrival["divergence"].items()
+        name: np.mean(values[len(values) // 2 :]) for name, values in arrival["divergence"].items()
     }
-    assert late["sticking the landing"] < 1e-11
+    assert arrival["divergence"]["sticking the landing"][-1] < 1e-11
     assert late["analytic entropy"] == pytest.approx(late["total derivative"], rel=1e-3)
     rate = arrival["learning_rate"]
     for name in ("total derivative", "analytic KL"):
         exact = arrival["plateau"][name]
-        # To first order in the rate; the sampling error of 500 chains is below a percent or two.
+        # Of the next order in the rate, and the error of 2000 chains, a percent or two.
         assert abs(late[name] / exact - 1) < 5 * rate, name
     assert arrival["plateau"]["total derivative"] == pytest.approx(rate / (1 - rate))
 

@@ -3,6 +3,7 @@
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,7 +19,11 @@ def folder(tmp_path_factory):
         patch.setattr(module, "LATENTS", (2, 10))
         patch.setattr(module, "HIDDEN", (32,))
         patch.setattr(module, "EVALUATED", 200)
-        module.run(path, epochs=20)
+        jax.config.update("jax_disable_most_optimizations", True)
+        try:
+            module.run(path, epochs=20)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", False)
     return path
 
 
@@ -67,9 +72,11 @@ def test_where_each_term_drives_the_codes(record):
     before = {key: np.array(toy["reconstruction"][key][0]) for key in ("mean", "scale")}
     assert np.all(squeezed["scale"] < before["scale"])
     assert np.ptp(squeezed["mean"]) > np.ptp(before["mean"])
-    assert np.ptp(merged["mean"]) < 1e-3 and np.ptp(merged["scale"]) < 1e-3
+    assert np.ptp(merged["mean"]) < 1e-3
+    assert np.ptp(merged["scale"]) < 1e-3
     assert toy["− mutual information"]["mutual_information"][-1] < 1e-5
-    assert np.all(spread["scale"] > before["scale"]) and np.ptp(spread["mean"]) > 0.5
+    assert np.all(spread["scale"] > before["scale"])
+    assert np.ptp(spread["mean"]) > 0.5
     # All three lead to the exact posteriors N(∓1, ⅓), and the bound to log p(x).
     np.testing.assert_allclose(elbo["mean"], [-1, 1], atol=1e-3)
     np.testing.assert_allclose(elbo["scale"], math.sqrt(1 / 3), atol=1e-3)

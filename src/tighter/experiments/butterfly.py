@@ -22,8 +22,8 @@ wings are what is seen; one of scale 1.5 or more fills it, and makes a heart of 
 At z = 0 the scale's singularity is removable: sin z / z is 1 there (`sinc`, its derivative too). At
 z = kπ, k ≠ 0, both scales vanish. There p(x|z) tends to 0 for every x but μ(kπ), where p(x) has a
 pole; and log p(x|z) falls as −1/(z − kπ)², which no Gaussian q can integrate: its ELBO is −∞, and
-that of IWAE with two draws, though no draw may ever show it. So sin z / z is kept at `FLOOR` or
-above. That changes the data's log p(x) by a thousandth of a nat at most, and every bound is finite.
+that of IWAE with two draws, though no draw may ever show it. So |sin z / z| is kept at `FLOOR`
+or above: every bound is finite, and log p(x) is what it was, but within a hundredth of μ(kπ).
 """
 
 from __future__ import annotations

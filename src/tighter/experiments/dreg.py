@@ -285,7 +285,8 @@ def _noise(model: VAE, xs: Float[Array, "batch ..."], key: Key[Array, ""]) -> li
             num_replicates=REPLICATES, key=key, show_progress=False,
         )  # fmt: skip
         theta, phi = noise.theta, noise.phi
-        assert theta is not None and phi is not None  # a VAE has both
+        assert theta is not None  # a VAE has both
+        assert phi is not None
         rows.append(
             {
                 "estimator": name,

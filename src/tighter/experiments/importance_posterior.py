@@ -1,15 +1,17 @@
-"""The posterior that importance weighting implies, closing in on three targets that are no Gaussian.
+"""The posterior that importance weighting implies, closing in on three targets in two dimensions.
 
-Paper: Cremer, Morris & Duvenaud, "Reinterpreting importance-weighted autoencoders", 2017, figure 1.
+Paper: Cremer, Morris & Duvenaud, "Reinterpreting importance-weighted autoencoders", 2017: its
+figure of q_EW on posteriors in two dimensions.
 
 Command: tighter reproduce importance-posterior (a minute).
 Expect: at K = 1 a blob; at K = 10 the shape of the banana, the two modes and the ring, at K = 100
 hardly to be told from them. KL(q_EW‖p) falls strictly in K (ring: 2.97, .0071, 4.7e-5 nats at K =
 1, 10, 100), and faster than the gap of the bound (2.97, .073, .0064): log p − L_K ≥ KL(q_EW‖p). The
 banana's ends reach farther than its q, so that both fall slowly there (KL 2.40, .031, .013).
+The KL by draws at K = 100 is too large by 1e-4 or less: the noise of a density from 200 sets.
 
 Every curve is exact, by sums over a grid of z and a line of t, through the Laplace transform of a
-weight w = p/q, φ(t) = E_q[exp(−tw)]. As 1/x = ∫ exp(−tx) dt and log x = ∫ [exp(−t) − exp(−tx)] dt/t,
+weight w = p/q, φ(t) = E_q[exp(−tw)]. As 1/x = ∫ exp(−tx) dt, log x = ∫ [exp(−t) − exp(−tx)] dt/t,
 
     q_EW(z) = E[p / ((w + w₂ + … + w_K) / K)] = K q ∫ w exp(−tw) φ(t)^(K−1) dt,
     L_K = E log (w₁ + … + w_K) / K = −log K + ∫ [exp(−t) − φ(t)^K] dt / t.
@@ -27,10 +29,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
-from numpyro.distributions import Distribution, Normal
+from numpyro.distributions import Normal
 
 from tighter.bounds import IWAE
 from tighter.diagnostics.importance_posterior import importance_weighted_posterior
+from tighter.distributions import Posterior
 from tighter.experiments.record import Recorder
 from tighter.objective import Objective
 
@@ -136,8 +139,9 @@ def told(record: dict[str, Any]) -> list[str]:
             at = record["numbers"].index(row["K"])
             lines.append(
                 f"    K = {row['K']:3}: KL(q_EW‖p) {target['divergence'][at]:.3g}, exact to "
-                f"{target['error'][at]:.0e} ({row['divergence']:.2g} ± {row['divergence_error']:.1g}), log p − L_K "
-                f"{-target['bound'][at]:.4f} ({-row['bound']:.4f} ± {row['bound_error']:.4f})"
+                f"{target['error'][at]:.0e} ({row['divergence']:.2g} ± "
+                f"{row['divergence_error']:.1g}), log p − L_K {-target['bound'][at]:.4f} "
+                f"({-row['bound']:.4f} ± {row['bound_error']:.4f})"
             )
         falls = np.all(np.diff(target["divergence"]) < 0)
         lines.append(
@@ -194,7 +198,7 @@ def exact_answers(
         exponents = log_weight[start : start + _BLOCK, None] + LINE[None, :]
         return np.exp(np.minimum(exponents, 50.0))
 
-    transform = sum(q[i : i + _BLOCK] @ np.exp(-products(i)) for i in blocks)
+    transform = np.sum([q[i : i + _BLOCK] @ np.exp(-products(i)) for i in blocks], axis=0)
     numbers = np.array(SAMPLES)
     others = transform[:, None] ** (numbers - 1)[None, :] * spacing
 
@@ -238,11 +242,11 @@ def _on_points(
 def _measured(
     log_target: Callable[[Array], Array],
     log_total: float,
-    q: Distribution,
+    q: Posterior,
     num_samples: int,
     num_outer: int,
     key: Key[Array, ""],
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """KL(q_EW‖p) and L_K − log p by draws, as anyone would measure them."""
     draws_key, density_key, bound_key = jax.random.split(key, 3)
 
@@ -268,7 +272,7 @@ def _measured(
         keys = jax.random.split(bound_key, BOUNDS)
         return jax.lax.map(lambda key: bound(key=key), keys, batch_size=1000)
 
-    found = {"K": num_samples}
+    found: dict[str, Any] = {"K": num_samples}
     apart, gaps = (np.asarray(values, np.float64) for values in (log_ratios(), bounds()))
     if num_samples > 1:
         # p / q_EW is one on average, so that this adds zero, and takes most noise away.

@@ -5,7 +5,7 @@ narrow one costs); Agapiou, Papaspiliopoulos, Sanz-Alonso & Stuart, "Importance 
 dimension and computational cost", 2017 (the number of draws is χ²). On the linear-Gaussian model,
 where posterior, p(x) and every moment of the weights are exact.
 
-Command: tighter reproduce proposals (ten seconds).
+Command: tighter reproduce proposals (twenty seconds).
 Expect: every dot on its exact curve, Var p̂ / p(x)² = χ²(posterior‖proposal) / K, which falls from
 the prior's to zero at the posterior, where a single draw is enough. Covariances c times the
 posterior's: the variance grows slowly with c > 1, and is infinite from c = ½ down, where measured

@@ -6,8 +6,8 @@ Tucker, Lawson, Gu & Maddison, "Doubly reparameterized gradient estimators", 201
 
 Command: tighter reproduce snr (four minutes).
 Expect: SNR of φ by the total derivative .185 at K = 1 and .0075 at K = 1024, slope −½; doubly
-reparameterized .74 and 4.86, slope +.49 from K = 256 to 1024, θ +½ (measured: −.487, +.488, +.495); every
-SNR ∝ √M. Sticking the landing and wake-φ tend to a gradient of −.225, that of −KL(posterior‖q),
+reparameterized .74 and 4.86, slope +½, and θ +½ (measured: −.487, +.488, +.495); every SNR ∝ √M.
+Sticking the landing and wake-φ tend to a gradient of −.225, that of −KL(posterior‖q),
 while the bound's own falls as −.59/K.
 
     z ~ N(μ, I),  x|z ~ N(z, I),  q = N(x/2 + b, ⅔ I),  20 dimensions

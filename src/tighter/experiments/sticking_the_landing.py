@@ -1,7 +1,7 @@
 """Gradients of φ with and without the score term: their noise near the optimum, and how φ arrives.
 
 Paper: Roeder, Wu & Duvenaud, "Sticking the landing: simple, lower-variance gradient estimators for
-variational inference", 2017: figure 1 and section 3; equations 2 to 5 are the ELBO's three forms.
+variational inference", 2017, figure 1; with the ELBO's three forms beside.
 
 Command: tighter reproduce sticking-the-landing (two minutes).
 Expect: at q = posterior variances of 1/σ² = 2 (by μ) and 2 (by log σ) of the total derivative, 0

@@ -26,7 +26,8 @@ def draw(path: Path) -> list[Path]:
 
 def _paint_densities(figure: Figure, record: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
     targets = record["targets"]
-    panels = figure.subplots(len(targets), 1 + len(record["shown"]), sharex=True, sharey=True)
+    columns = 1 + len(record["shown"])
+    panels = figure.subplots(len(targets), columns, sharex=True, sharey=True, squeeze=False)
     titles = ["true posterior p", *(_title(number) for number in record["shown"])]
     seen = record["seen"]
     for axes, title in zip(panels[0], titles, strict=True):
@@ -54,7 +55,7 @@ def _paint_densities(figure: Figure, record: dict[str, Any], arrays: dict[str, n
 
 def _paint_divergence(figure: Figure, record: dict[str, Any]) -> None:
     numbers = record["numbers"]
-    panels = figure.subplots(1, len(record["targets"]), sharey=True)
+    panels = figure.subplots(1, len(record["targets"]), sharey=True, squeeze=False)[0]
     for axes, (name, target) in zip(panels, record["targets"].items(), strict=True):
         rows = target["measured"]
         curves = (

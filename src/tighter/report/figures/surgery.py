@@ -41,20 +41,21 @@ def _paint_terms(record: dict[str, Any], figure: Figure) -> None:
         )
     ceiling = record["log_num_examples"]
     left.axhline(ceiling, color=EXACT, linewidth=1.5, linestyle="--")
-    left.text(-0.42, ceiling + 0.12, f"log N = {ceiling:.2f}", color=EXACT, ha="left", va="bottom")
+    left.text(-0.44, ceiling + 0.12, f"log N = {ceiling:.2f}", color=EXACT, ha="left", va="bottom")
     left.set_ylim(0, 1.32 * max(ceiling, float((information + marginal).max())))
+    left.set_xlim(-0.5, len(rows) - 0.5)
     left.set_ylabel("average KL(q(z|x)‖p), nats a datum")
     left.legend(loc="upper left")
     elbos = [row["elbo"] for row in rows]
     right.plot(at, elbos, "o-", color=COLORS[2], markersize=7)
     for where, value in zip(at, elbos, strict=True):
         right.annotate(
-            f"{value:.1f}", (where, value), (0, 9), textcoords="offset points",
-            ha="center", color=INK,
+            f"{value:.1f}".replace("-", "−"), (where, value), (8, -15),
+            textcoords="offset points", ha="left", color=INK,
         )  # fmt: skip
     span = max(elbos) - min(elbos)
     right.set_ylim(min(elbos) - 0.15 * span - 0.5, max(elbos) + 0.25 * span + 0.5)
-    right.set_xlim(-0.5, len(rows) - 0.5)
+    right.set_xlim(-0.5, len(rows) - 0.2)
     right.set_ylabel("ELBO, nats a datum")
     for axes in (left, right):
         axes.set_xticks(at, names)
@@ -87,7 +88,7 @@ def _paint_toy(record: dict[str, Any], figure: Figure) -> None:
         below.set_xticks([])
     panels[0, 0].set_ylabel("density")
     panels[1, 0].set_ylabel("nats")
-    panels[0, 0].set_ylim(0, 1.42)
+    panels[0, 0].set_ylim(0, 1.7)
     panels[0, 0].legend(loc="upper left", fontsize=10)
     handles, labels = panels[1, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -100,7 +101,8 @@ def _paint_codes(axes: Axes, toy: dict[str, Any]) -> None:
     for code, color in enumerate(COLORS[:2]):
         before, after = (_density(toy["mean"][i][code], toy["scale"][i][code]) for i in (0, -1))
         axes.plot(_LINE, before, "--", color=color, linewidth=1.2)
-        axes.plot(_LINE, after, color=color, linewidth=2, label=f"q(z|x{'₁₂'[code]})")
+        width, name = 3.4 - 1.6 * code, f"q(z|x{'₁₂'[code]})"
+        axes.plot(_LINE, after, color=color, linewidth=width, label=name)
     axes.plot([], [], "--", color=MUTED, linewidth=1.2, label="before")
 
 
