@@ -14,7 +14,7 @@ from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.distributions import FLOWS, Flow, flow_bijection, stop_parameters
-from tighter.distributions.flow import _positive, _Spline
+from tighter.distributions._flow_layers import Spline, _positive
 
 KEY = jax.random.key(3)
 
@@ -159,7 +159,7 @@ def test_the_spline_is_that_of_flowjax():
     """With the same knots, and the slope one at the ends."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(1)
-        ours = _Spline(jnp.asarray(rng.normal(size=23)))
+        ours = Spline(jnp.asarray(rng.normal(size=23)))
         x_pos, y_pos = (
             np.cumsum([-5, *(1e-3 + (10 - 8e-3) * jax.nn.softmax(free))])
             for free in (ours.widths, ours.heights)

@@ -12,7 +12,7 @@ from tests.oracles.quick import quick_jit
 
 from tighter._errors import InputError
 from tighter.distributions import Chain
-from tighter.evaluation import annealing
+from tighter.evaluation import annealing, chains
 from tighter.evaluation.annealing import Hamiltonian, annealed_log_likelihood
 from tighter.models import VAE, LinearGaussian
 
@@ -342,7 +342,7 @@ def test_blocks_and_segments_change_nothing(monkeypatch):
 
     whole = values()
     monkeypatch.setattr(annealing, "_CHAINS", 13)
-    monkeypatch.setattr(annealing, "_SEGMENT", 9)
+    monkeypatch.setattr(chains, "_SEGMENT", 9)
     for one, other in zip(whole, values(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert len(set(whole.value)) == 7
@@ -404,9 +404,9 @@ def test_chains_without_weight():
 
 def memory_of_a_segment(length):
     rows = annealing.rows_of_all(Scaled(jnp.ones(())), jnp.ones(8), key=KEY)
-    chains, _ = annealing._begin(rows, None, 4)
+    started, _ = chains._begin(rows, None, 4)
     numbers = (np.zeros(length + 1), np.zeros((8, length)), *map(np.asarray, (0.0, 0, length)))
-    compiled = annealing._loop.lower(Hamiltonian(10), rows, chains, *numbers).compile()
+    compiled = chains._loop.lower(Hamiltonian(10), rows, started, *numbers).compile()
     return compiled.compiled.memory_analysis().temp_size_in_bytes
 
 

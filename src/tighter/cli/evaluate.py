@@ -111,7 +111,8 @@ def _measure(
     draw_pictures(run, model, splits)
     line = score_line(record)
     if method == "pareto":
-        line = f"Pareto-smoothed test log-likelihood {record['pareto_smoothed']:.2f} nats; plain: {line}"
+        smoothed = f"{record['pareto_smoothed']:.2f} nats"
+        line = f"Pareto-smoothed test log-likelihood {smoothed}; plain: {line}"
     return record, [line, record["verdict"]]
 
 

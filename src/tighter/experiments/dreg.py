@@ -145,7 +145,7 @@ def run(
         )  # fmt: skip
         runners[name] = _Runner(name, steps, steps.initial(arrays), [], [])
         _advance(runners[name], train, 0)  # compiles, and takes no step
-    middle = model
+    middle, half = model, max(mark for mark in marks if mark <= num_steps / 2)
     for mark in marks:
         for name, runner in runners.items():
             began = time.monotonic()
@@ -154,7 +154,7 @@ def run(
             runner.seconds.append(spent + (runner.seconds[-1] if mark else 0.0))
             trained = eqx.combine(runner.state.arrays, static)
             runner.held_out.append(np.asarray(_bounds(trained, held_out, bound_key)))
-            if name == "DReG" and mark <= num_steps / 2:
+            if name == "DReG" and mark == half:
                 middle = trained
         told = ", ".join(f"{name} {r.held_out[-1].mean():.2f}" for name, r in runners.items())
         announce(f"step {mark} of {num_steps}, held-out bound: {told}")
@@ -182,7 +182,7 @@ def run(
                 for (name, runner), curve in zip(runners.items(), curves, strict=True)
             ],
             "num_replicates": REPLICATES,
-            "noise_at": max(mark for mark in marks if mark <= num_steps / 2),
+            "noise_at": half,
             "noise": noise,
         },
         {"held_out": curves},

@@ -4,8 +4,19 @@ Paper: Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", 2016, 
 stochastic layer: 784–200–200–50, tanh, binarized anew at each pass, Adam with ε = 1e-4, 3^i epochs
 at learning rate .001·10^(−i/7).
 
-Command: tighter reproduce iwae-table (TIME; with --data mnist/ TIME).
-Expect: EXPECT
+Command: tighter reproduce iwae-table (DIGITS_TIME; with --data mnist/ ten minutes; with
+--data mnist/ --epochs 3280 the whole table, for a GPU).
+Expect: on MNIST after 40 epochs IWAE with K = 5 at least .5 nat below K = 1, and active units that
+do not fall. Measured, 1,000 test images: NLL 93.74 (26 active units) at K = 1, VAE 92.64 (21) and
+IWAE 91.94 (31) at K = 5, differences −1.10 ± .08 and −1.80 ± .10. Published, after all 3280 epochs:
+86.76 (19), 86.47 (20), 85.54 (22). Units that nothing is told by are not yet all below the
+threshold after 40 epochs; those that carry much stand apart in the picture: 21, 21 and 24.
+DIGITS_NUMBERS
+
+The schedule is the published one cut short: 40 epochs are its first four stages. A short run on
+5,000 examples or more takes batches of 100 in place of 20, a fifth of the steps: 11 minutes of
+processor time in place of 30. The gradient is doubly reparameterized; the paper's was the total
+derivative.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def _paint_held_out(figure: Figure, record: dict[str, Any]) -> None:
     by_steps.set_ylabel(f"IWAE bound, K = {record['num_samples']}, held out, nats")
     apart.axhline(0, color=AXIS, linewidth=1, zorder=1)
     apart.set_ylabel("bound less that of plain IWAE, nats")
-    apart.set_title("differences, 95 % by examples", fontsize=12, color=INK)
+    apart.set_title("differences; bands: 95 %, by examples", fontsize=12, color=INK)
     apart.set_xlabel("steps")
     by_steps.set_xlabel("steps")
     by_steps.set_title(
