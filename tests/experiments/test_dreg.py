@@ -129,7 +129,10 @@ def test_theta_has_the_same_gradient_everywhere(record):
 
 
 def test_what_is_told_and_drawn(record, tmp_path):
-    assert any(line.startswith("order: ") for line in module.told(record))
+    lines = module.told(record)
+    best = max(record["runs"], key=lambda row: row["held_out"][-1])
+    assert best["to_best"]["difference"] == 0
+    assert any(line.startswith(f"from the best down: {best['estimator']};") for line in lines)
     (tmp_path / "record.json").write_text(json.dumps(record))
     for file in draw_experiment(tmp_path):
         assert file.read_bytes().startswith(b"\x89PNG")

@@ -1,11 +1,19 @@
 """Four estimators of the IWAE bound's gradient: what each makes of the same steps and seconds.
 
 Paper: Tucker, Lawson, Gu & Maddison, "Doubly reparameterized gradient estimators for Monte Carlo
-objectives", 2018, figures 2 and 3: MNIST, K = 64, batches of 32, Adam at 3e-4, 784–200–200–50 with
-tanh, σ = softplus(raw + ¼), binarized anew at each pass; here with fewer steps.
+objectives", 2018, on MNIST: K = 64, batches of 32, Adam at 3e-4, 784–200–200–50 with tanh,
+σ = softplus(raw + ¼), binarized anew at each pass; here with fewer steps.
 
-Command: tighter reproduce dreg (TIME; with --data mnist/ TIME).
-Expect: EXPECT
+Command: tighter reproduce dreg (two minutes; with --data mnist/ six).
+Expect: all that leave the score out ahead of plain IWAE. On MNIST after 2 epochs held-out bounds of
+−118.9 (wake-φ, DReG), −119.4 (sticking the landing), −120.6 (DReG) and −121.9 nats (plain),
+differences ± .1. The published order, DReG > sticking the landing > plain, is that of runs many
+times as long, and not of this one; what follows KL(posterior‖q) is ahead at first. So on the digits
+(DReG .11 ± .03 behind sticking the landing); after 60 epochs the three are one within errors,
+−23.20 to −23.23, and plain IWAE is at −23.37. Half way, variance of φ's gradient, of plain,
+sticking the landing, DReG, wake-φ with DReG, wake-φ: MNIST 1110, 760, 540, 71, 270; digits 29, 5.3,
+.75, 2.8, 23. θ's is the same for all. A step costs all the same, to the noise of the clock (48 to
+53 ms on MNIST), so that a second buys what a step buys.
 
 All four have the same start, batches and noise, and are trained in turns of some steps, so that
 whatever else the machine does falls on all alike. θ has the same estimator in each, weights w̃; of
@@ -161,6 +169,7 @@ def run(
     announce(f"noise of the gradients at the parameters of half way, {REPLICATES} of each")
     noise = _noise(middle, held_out[:BATCH], noise_key)
     curves = np.stack([np.stack(runner.held_out) for runner in runners.values()])
+    best = curves[curves[:, -1].mean(axis=1).argmax(), -1:]
     return recorder.store(
         {
             "data": splits.train.name,
@@ -177,6 +186,7 @@ def run(
                     "seconds": [round(seconds, 3) for seconds in runner.seconds],
                     "held_out": curve.mean(axis=1).tolist(),
                     **_against(curve, curves[0]),
+                    "to_best": {name: of[0] for name, of in _against(curve[-1:], best).items()},
                     "bias": str(runner.steps.objective.bias),
                 }
                 for (name, runner), curve in zip(runners.items(), curves, strict=True)
@@ -195,18 +205,19 @@ def told(record: dict[str, Any]) -> list[str]:
         f"{record['data']}, {record['num_steps']} steps of {record['batch_size']} examples, K = "
         f"{record['num_samples']}; bound of {record['num_held_out']} held-out examples, the same "
         "draws for all",
-        f"{'':21} {'bound':>8} {'less plain':>14} {'ms a step':>9}",
+        f"{'':21} {'bound':>8} {'less plain':>14} {'less the best':>14} {'ms a step':>9}",
     ]
     for row in record["runs"]:
-        difference = f"{row['difference'][-1]:+.3f} ± {row['difference_error'][-1]:.3f}"
+        apart = f"{row['difference'][-1]:+.2f} ± {row['difference_error'][-1]:.2f}"
+        lag = f"{row['to_best']['difference']:+.2f} ± {row['to_best']['difference_error']:.2f}"
         pace = 1e3 * row["seconds"][-1] / record["num_steps"]
         lines.append(
-            f"{row['estimator']:21} {row['held_out'][-1]:8.2f} {difference:>14} {pace:9.1f}"
+            f"{row['estimator']:21} {row['held_out'][-1]:8.2f} {apart:>14} {lag:>14} {pace:9.1f}"
         )
     ranked = sorted(record["runs"], key=lambda row: -row["held_out"][-1])
     lines += [
-        "order: " + " > ".join(row["estimator"] for row in ranked)
-        + " (published: DReG > sticking the landing > plain)",
+        "from the best down: " + "; ".join(row["estimator"] for row in ranked)
+        + " (published, after many more steps: DReG; sticking the landing; plain)",
         f"at the parameters of step {record['noise_at']} of DReG, "
         f"{record['num_replicates']} gradients of {record['batch_size']} examples:",
         f"{'':21} {'variance of φ':>13} {'(95 %)':>21} {'SNR of φ':>8} {'variance of θ':>13}",
@@ -268,10 +279,10 @@ def _bounds(
 
 
 def _against(
-    curve: Float[np.ndarray, "marks examples"], plain: Float[np.ndarray, "marks examples"]
+    curve: Float[np.ndarray, "marks examples"], other: Float[np.ndarray, "marks examples"]
 ) -> dict[str, list[float]]:
-    """Differences to the plain estimator's run, example by example, and their errors."""
-    differences = np.asarray(curve, np.float64) - plain
+    """Differences to another run, example by example, and their errors."""
+    differences = np.asarray(curve, np.float64) - other
     error = differences.std(axis=1, ddof=1) / math.sqrt(differences.shape[1])
     return {"difference": differences.mean(axis=1).tolist(), "difference_error": error.tolist()}
 
