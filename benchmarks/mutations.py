@@ -213,7 +213,7 @@ def main() -> None:
                 raise SystemExit(f"{what}: the line to break is no longer in {file}")
             path.write_text(text.replace(line, replacement))
             done = subprocess.run(
-                [sys.executable, "-m", "pytest", "-x", "-q", "-m", "", *tests],
+                [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-m", "", *tests],
                 cwd=root,
                 env=os.environ | {"PYTHONPATH": str(source)},
                 capture_output=True,

@@ -23,6 +23,9 @@ from tighter.gradients import (
 )
 from tighter.models import LinearGaussian
 
+# The quick tests of `gradient_noise` hold the same laws.
+pytestmark = pytest.mark.slow
+
 DIMENSIONS, SHIFT = 20, 0.15
 
 

@@ -12,6 +12,8 @@ from scipy.integrate import quad
 from tighter.experiments import butterfly as module
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -17,6 +17,8 @@ from tighter.experiments.manifold import exact_log_likelihood
 from tighter.report.figures import draw_experiment
 from tighter.training import fit
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 SMALL = {
     "HIDDEN": (16,),
     "LATENT": 2,

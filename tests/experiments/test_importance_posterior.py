@@ -13,6 +13,8 @@ from tighter.diagnostics.importance_posterior import importance_weighted_posteri
 from tighter.experiments import importance_posterior as module
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 AXIS = np.linspace(-7.5, 7.5, 61)
 
 

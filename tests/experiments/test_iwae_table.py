@@ -15,6 +15,8 @@ from tighter.experiments.manifold import exact_log_likelihood
 from tighter.report.figures import draw_experiment
 from tighter.training import load_parameters
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 SMALL = {"HIDDEN": (16,), "LATENT": 2, "TESTED": 60, "DRAWS": 400}
 
 

@@ -13,6 +13,8 @@ from tighter.experiments import manifold as module
 from tighter.models import VAE
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -10,6 +10,8 @@ import pytest
 from tighter.experiments import snr as module
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -12,6 +12,8 @@ from tests.oracles.quick import quick_jit
 from tighter.experiments import sticking_the_landing as module
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # trains, or measures for long
+
 REPLICATES = 20_000
 
 
