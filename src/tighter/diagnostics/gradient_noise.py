@@ -21,7 +21,6 @@ from tighter.diagnostics.replicates import (
     interleaved_seconds,
     replicate,
 )
-from tighter.objective import Objective
 
 MIN_REPLICATES = 2 * NUM_GROUPS
 
@@ -160,7 +159,7 @@ class GradientNoise:
 def gradient_noise(
     model: Any,
     x: PyTree,
-    objective: Objective,
+    objective: Any,
     *,
     num_replicates: int = 1000,
     phi: Callable[[Any], Any] | PyTree | None = None,
@@ -179,7 +178,7 @@ def gradient_noise(
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; its inexact arrays are its
             parameters.
         x: A batch, as in training; arrays with leading axis N.
-        objective: Bound, estimator and numbers of draws.
+        objective: An `Objective`, an ELBO in closed form, or `SUMO`: all that has `batch`.
         num_replicates: Independent gradients, at least 40; rounded up to a multiple of 20.
         phi: Which parameters are φ: a function from the model to a part of it, or the model with a
             bool for each of its arrays; θ is the rest. Left out: φ is what q(z|x) depends on, θ

@@ -17,8 +17,6 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from rich.console import Console
 from rich.progress import track
 
-from tighter.objective import Objective
-
 # Replicates are kept in groups: what is computed with each group left out tells the errors of all.
 NUM_GROUPS = 20
 
@@ -38,7 +36,7 @@ class Gradient:
         objective: Bound and estimator.
     """
 
-    def __init__(self, model: Any, x: PyTree, objective: Objective) -> None:
+    def __init__(self, model: Any, x: PyTree, objective: Any) -> None:
         self.arrays, static = eqx.partition(model, eqx.is_inexact_array)
         self._x = jax.tree.map(jnp.asarray, x)
 
