@@ -28,6 +28,7 @@ def test_sandwich_and_pareto(call, run):
     assert "k̂" in smoothed.out
 
 
+@pytest.mark.slow
 def test_annealing(call, run):
     answer = call(
         "evaluate", run, "--method=ais", "--num-examples=3", "--num-temperatures=8",
@@ -51,6 +52,7 @@ def test_diagnosis(call, run):
     assert "active units" in lines
 
 
+@pytest.mark.slow
 def test_comparison(call, run):
     words = (
         "--bound=iwae", "--num-samples=2", "--gradient=reparameterized", "--gradient=vimco",

@@ -283,6 +283,7 @@ def test_unbiased_whether_or_not_the_transitions_mix(positive, start, num_temper
         assert abs(some.mean() - 1) < 5 * error
 
 
+@pytest.mark.slow
 def test_latents_of_several_kinds():
     """A chain whose second latent is between 0 and the first one, and a vector on a simplex."""
     q = Chain(
@@ -317,6 +318,7 @@ def test_latents_of_several_kinds():
     assert (np.abs(result.value - np.arange(4)) < 5 * result.standard_error).all()
 
 
+@pytest.mark.slow
 def test_images():
     model = VAE.create((4, 3), num_latent=2, hidden=(6,), key=jax.random.key(2))
     xs = jnp.asarray(np.random.default_rng(3).integers(0, 2, size=(6, 4, 3)), float)

@@ -207,7 +207,13 @@ VECTORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", VECTORS)
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(f, marks=[pytest.mark.slow] if f in ("dirichlet", "multivariate") else [])
+        for f in VECTORS
+    ],
+)
 def test_vectors_agree_with_each_other(family):
     """All that can do a family of vectors, against the exact sum or the pathwise mean."""
     parameters, build = VECTORS[family]

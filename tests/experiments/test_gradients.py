@@ -9,6 +9,8 @@ import tighter as tt
 from tighter.experiments import gradients as module
 from tighter.report.figures import draw_experiment
 
+pytestmark = pytest.mark.slow  # a survey of variances
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -143,7 +143,12 @@ def standard_errors_off(samples, truth):
     return np.max(off / np.maximum(error, 1e-12))
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+def some(*quick):
+    """All families, those not named among the tests run by hand."""
+    return [pytest.param(n, marks=[] if n in quick else [pytest.mark.slow]) for n in POSTERIORS]
+
+
+@pytest.mark.parametrize("name", some("diagonal", "full", "low-rank", "coupling"))
 def test_no_noise_at_the_exact_posterior(name):
     """Without the score every draw gives the bound and no gradient; with it, one."""
     here = case(name, 1)
@@ -167,7 +172,7 @@ def test_no_noise_at_the_exact_posterior(name):
             np.testing.assert_allclose(slope, 0, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", some("full", "low-rank", "coupling"))
 def test_unbiased(name):
     """Against quadrature; sticking the landing with IWAE is not, and seen not to be.
 
@@ -190,13 +195,7 @@ def test_unbiased(name):
     assert off[2] > 20
 
 
-SLOW = ("full", "coupling", "masked-autoregressive")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in POSTERIORS],
-)
+@pytest.mark.parametrize("name", some("diagonal"))
 def test_trained_and_stored(name, tmp_path):
     """Made by one compiled program, trained with the bound rising, and read again."""
 
