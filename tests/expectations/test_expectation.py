@@ -210,7 +210,7 @@ VECTORS = {
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(f, marks=[pytest.mark.slow] if f in ("dirichlet", "multivariate") else [])
+        pytest.param(f, marks=[pytest.mark.slow] if f not in ("normals", "bernoullis") else [])
         for f in VECTORS
     ],
 )
