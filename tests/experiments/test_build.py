@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 import tighter as tt
-from tighter.experiments.build import build_objective
+from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 
 

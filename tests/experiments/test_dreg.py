@@ -57,7 +57,7 @@ def record(folder):
 def parts():
     configuration = module._configuration("digits", 0)
     splits = build_data(configuration)
-    configuration = resolved(configuration, num_examples=len(splits.train))
+    configuration = resolved(configuration, splits)
     transform = build_transform(configuration)
     binary_key, bound_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 1), 3)
     held_out = transform(jnp.asarray(splits.validation.x[:30]), key=binary_key)

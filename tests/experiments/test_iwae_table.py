@@ -45,7 +45,7 @@ def trained(folder):
     """The test examples, and the models with their arrays by name."""
     configuration = module._configuration("digits", 0)
     splits = build_data(configuration)
-    configuration = resolved(configuration, num_examples=len(splits.train))
+    configuration = resolved(configuration, splits)
     test_key, _ = jax.random.split(jax.random.key(0))
     xs = build_transform(configuration)(jnp.asarray(splits.test.x[:60]), key=test_key)
     like = build_model(configuration, splits.train.shape, None)

@@ -15,7 +15,6 @@ from tighter.bounds import ELBO, IWAE, Renyi
 from tighter.models import (
     ACTIVATIONS,
     MLP,
-    NETWORKS,
     OBSERVATIONS,
     VAE,
     Bernoulli,
@@ -25,6 +24,7 @@ from tighter.models import (
     LearnedGaussian,
     LinearGaussian,
     ProbabilisticPCA,
+    Support,
 )
 
 # Compiling is what takes the time here: the machine code need not be the fastest.
@@ -310,7 +310,11 @@ def test_pca_of_as_few_examples_as_it_takes():
 
 
 FAMILIES = {
-    **{name: make() for name, make in OBSERVATIONS.items()},
+    **{
+        name: make((3, 4))
+        for name, make in OBSERVATIONS.items()
+        if name in ("bernoulli", "gaussian", "learned-gaussian")
+    },
     "gaussian of scale 0.3": Gaussian(0.3),
     "learned-gaussian of scale 2": LearnedGaussian(jnp.log(2.0)),
 }
@@ -377,14 +381,14 @@ def test_bernoulli_at_logit_zero():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_initial_bias_has_the_mean_of_the_data(name):
-    mean = jnp.array([[0.2, 0.5], [0.999, 0.001]])
-    output = FAMILIES[name].initial_bias(mean)
+def test_the_start_has_the_mean_of_the_data(name):
+    mean = np.array([[0.2, 0.5], [0.999, 0.001]])
+    output = jnp.asarray(FAMILIES[name].initial_output(mean[None]))
     np.testing.assert_allclose(FAMILIES[name].distribution(output).mean, mean, rtol=1e-5)
 
 
-def test_initial_bias_of_pixels_that_never_change():
-    output = Bernoulli().initial_bias(jnp.array([0.0, 1.0]))
+def test_the_start_of_pixels_that_never_change():
+    output = jnp.asarray(Bernoulli().initial_output(np.array([[0.0, 1.0]])))
     mean = Bernoulli().distribution(output).mean
     np.testing.assert_allclose(mean, [0.001, 0.999], rtol=1e-4)
 
@@ -396,8 +400,8 @@ def test_what_is_no_standard_deviation(scale):
 
 
 def test_supports():
-    assert Bernoulli().support == (0, 1)
-    assert Gaussian().support == LearnedGaussian().support == (-math.inf, math.inf)
+    assert Bernoulli().support == Support(0.0, 1.0)
+    assert Gaussian().support == LearnedGaussian().support == Support()
 
 
 # Networks
@@ -510,7 +514,7 @@ def test_the_decoder_adds_its_bias_last():
     np.testing.assert_allclose(difference(bias, np.array([0.3, -0.4])), bias, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(784,), (2, 8, 8, 3), ()])
+@pytest.mark.parametrize("shape", [(784,), ()])
 @pytest.mark.parametrize("make", [ConvolutionalEncoder, ConvolutionalDecoder])
 def test_what_is_no_image(make, shape):
     shapes = (shape, (2, 4)) if make is ConvolutionalEncoder else ((4,), shape)
@@ -523,7 +527,11 @@ def test_what_is_no_image(make, shape):
 
 @pytest.mark.parametrize(
     ("network", "family"),
-    [*zip(NETWORKS, ["bernoulli", "learned-gaussian of scale 2"], strict=True)],
+    [
+        ("mlp", "bernoulli"),
+        ("convolutional", "learned-gaussian of scale 2"),
+        ("residual", "gaussian"),
+    ],
 )
 def test_log_joint_is_prior_and_likelihood(network, family):
     shape = (6, 5)
@@ -588,12 +596,11 @@ def test_the_mean_of_the_data_centers_an_mlp():
     rng = np.random.default_rng(7)
     mean, x = rng.uniform(0.1, 0.9, size=(3, 2)), rng.normal(size=(3, 2))
 
+    plain = VAE.create((3, 2), num_latent=2, hidden=(4,), key=KEY)
+    centered = plain.started(mean[None])
+
     @quick_jit
-    def both(mean, x):
-        plain, centered = (
-            VAE.create((3, 2), num_latent=2, hidden=(4,), data_mean=data_mean, key=KEY)
-            for data_mean in (None, mean)
-        )
+    def both(plain, centered, mean, x):
         z = jnp.array([0.3, -0.2])
         return (
             (centered.encoder(x), plain.encoder(x - mean)),
@@ -601,7 +608,8 @@ def test_the_mean_of_the_data_centers_an_mlp():
             (centered.likelihood(0 * z).mean, plain.likelihood(0 * z).mean),
         )
 
-    encoders, decoders, starts = both(jnp.asarray(mean, jnp.float32), jnp.asarray(x, jnp.float32))
+    given = jnp.asarray(mean, jnp.float32), jnp.asarray(x, jnp.float32)
+    encoders, decoders, starts = both(plain, centered, *given)
     np.testing.assert_allclose(*encoders, rtol=1e-4, atol=1e-5)
     logits = np.log(mean / (1 - mean))
     np.testing.assert_allclose(decoders[0], decoders[1] + logits, rtol=1e-4, atol=1e-5)
@@ -610,24 +618,17 @@ def test_the_mean_of_the_data_centers_an_mlp():
 
 
 def test_the_mean_of_the_data_in_convolutions():
-    mean = np.random.default_rng(8).normal(size=(5, 4, 2))
-
-    @quick_jit
-    def decoded(mean):
-        return [
-            VAE.create(
-                (5, 4, 2),
-                num_latent=2,
-                hidden=(3,),
-                network="convolutional",
-                observation=Gaussian(),
-                data_mean=data_mean,
-                key=KEY,
-            ).decoder(jnp.array([0.2, -0.1]))
-            for data_mean in (None, mean)
-        ]
-
-    plain, centered = decoded(jnp.asarray(mean, jnp.float32))
+    mean = np.random.default_rng(8).normal(size=(5, 4, 2)).astype(np.float32)
+    model = VAE.create(
+        (5, 4, 2),
+        num_latent=2,
+        hidden=(3,),
+        network="convolutional",
+        observation="gaussian",
+        key=KEY,
+    )
+    decoded = quick_jit(lambda model: model.decoder(jnp.array([0.2, -0.1])))
+    plain, centered = decoded(model), decoded(model.started(mean[None]))
     np.testing.assert_allclose(centered, plain + mean, rtol=1e-4, atol=1e-5)
 
 
@@ -640,16 +641,19 @@ def test_the_mean_of_the_data_in_convolutions():
         ({"hidden": (10, 0)}, ValueError, r"hidden=\(10, 0\)"),
         ({"hidden": (-1,)}, ValueError, r"hidden=\(-1,\)"),
         ({"shape": (12,), "network": "convolutional"}, ValueError, "take the MLP"),
-        ({"data_mean": np.zeros(12)}, ValueError, r"data_mean has the shape .*\(4, 3\).*\(12,\)"),
-        ({"data_mean": 0.5}, ValueError, "data_mean has the shape of one example"),
-        (
-            {"shape": (4, 3, 1), "network": "convolutional", "data_mean": np.zeros((4, 3))},
-            ValueError,
-            "data_mean has the shape of one example",
-        ),
+        ({"posterior": "student"}, InputError, "unknown posterior 'student'"),
+        ({"prior": "normal"}, InputError, "unknown prior 'normal'"),
+        ({"observation": "bernouli"}, InputError, "did you mean 'bernoulli'"),
     ],
 )
 def test_what_is_no_autoencoder(arguments, error, words):
     arguments = {"shape": (4, 3), "hidden": (5,), **arguments}
     with pytest.raises(error, match=words):
         VAE.create(**arguments, key=KEY)
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+def test_a_start_from_examples_of_another_shape(network):
+    model = VAE.create((4, 3), num_latent=2, hidden=(5,), network=network, key=KEY)
+    with pytest.raises(InputError, match=r"examples of shape \(12,\).* output of shape \(4, 3\)"):
+        model.started(np.zeros((7, 12)))

@@ -27,9 +27,8 @@ def test_the_bound_rises_on_digits():
         (8, 8),
         num_latent=2,
         hidden=(8,),
-        data_mean=splits.train.x.mean(axis=0),
         key=jax.random.key(0),
-    )
+    ).started(splits.train.x)
     objective = tt.Objective(tt.bounds.IWAE(), num_samples=2)
     result = tt.fit(
         model,

@@ -31,9 +31,8 @@ from tighter.data import Binarization, binarize
 
 def main(directory, data, *, resume):
     xs = np.load(data)
-    model = tt.models.VAE.create(
-        (8, 8), num_latent=2, hidden=(8,), data_mean=xs.mean(axis=0), key=jax.random.key(0)
-    )
+    model = tt.models.VAE.create((8, 8), num_latent=2, hidden=(8,), key=jax.random.key(0))
+    model = model.started(xs)
     return tt.fit(
         model,
         xs[20:],

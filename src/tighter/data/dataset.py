@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tighter._errors import InputError
+from tighter.data._columns import refuse_missing_rows
+from tighter.data.table import Schema
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -17,9 +19,11 @@ class Dataset:
     the reader of a file, who knows what the numbers were.
 
     Args:
-        x: The examples, shape (N, *shape), finite.
+        x: The examples, shape (N, *shape), finite but for what is missing.
         labels: One label an example, shape (N,), of any type but Python objects; or none.
         name: What to call the data set in messages and records.
+        schema: What the columns are, where the examples are rows of a table.
+        missing: Whether NaN stands for values that are missing; no row is missing altogether.
 
     Raises:
         InputError: If the arrays are not as said above.
@@ -29,10 +33,17 @@ class Dataset:
     x: np.ndarray
     labels: np.ndarray | None = None
     name: str = "data"
+    schema: Schema | None = None
+    missing: bool = False
 
     def __post_init__(self) -> None:
-        x = _examples(np.asarray(self.x))
+        x = _examples(np.asarray(self.x), missing=self.missing)
         object.__setattr__(self, "x", x)
+        if self.schema is not None and x.shape[1:] != (len(self.schema.columns),):
+            raise InputError(
+                f"the schema has {len(self.schema.columns)} columns, the examples have shape "
+                f"{x.shape[1:]}; give the array that this schema encoded"
+            )
         if self.labels is not None:
             object.__setattr__(self, "labels", _labels(np.asarray(self.labels), len(x)))
 
@@ -41,7 +52,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         labelled = "unlabelled" if self.labels is None else "labelled"
-        return f"Dataset({self.name!r}: {len(self)} {labelled} examples of shape {self.shape})"
+        gaps = ", values missing" if self.missing else ""
+        return (
+            f"Dataset({self.name!r}: {len(self)} {labelled} examples of shape {self.shape}{gaps})"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +69,7 @@ class Dataset:
             indices: Row numbers (negative ones count from the end), or a boolean mask of length N.
 
         Returns:
-            A data set of the same name.
+            A data set of the same name and schema.
 
         Raises:
             InputError: If the indices are not whole numbers, are out of range, or name no row.
@@ -77,12 +91,13 @@ class Dataset:
                 f"the last is {size - 1}"
             )
         labels = None if self.labels is None else self.labels[rows]
-        return Dataset(self.x[rows], labels, self.name)
+        return Dataset(self.x[rows], labels, self.name, self.schema, self.missing)
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; none is empty, and their examples have one shape.
+    """The three parts of a data set; none is empty, and their examples have one shape
+    and, if they are rows of tables, one schema.
 
     Args:
         train: What the parameters are fitted to.
@@ -90,7 +105,7 @@ class Splits:
         test: What is reported.
 
     Raises:
-        InputError: If the parts hold examples of different shapes.
+        InputError: If the parts hold examples of different shapes or schemas.
     """
 
     train: Dataset
@@ -104,6 +119,11 @@ class Splits:
                 raise InputError(
                     f"examples of the train set have shape {self.train.shape}, those of the "
                     f"{part} set {shape}; reshape one to the other"
+                )
+            schema = getattr(self, part).schema
+            if None not in (schema, self.train.schema) and schema != self.train.schema:
+                raise InputError(
+                    f"the {part} set has another schema than the train set; encode both with one"
                 )
 
 
@@ -182,7 +202,7 @@ def _count(part: str, share: float | Dataset, size: int) -> int:
     return count
 
 
-def _examples(x: np.ndarray) -> np.ndarray:
+def _examples(x: np.ndarray, *, missing: bool) -> np.ndarray:
     _refuse_objects(x, "x")
     if x.dtype.kind not in "biuf":
         raise InputError(f"x must be an array of real numbers, got {x.dtype}; encode it as numbers")
@@ -194,17 +214,26 @@ def _examples(x: np.ndarray) -> np.ndarray:
     if x.size == 0:
         raise InputError(f"x is empty, of shape {x.shape}; give at least one example")
     finite = np.isfinite(x)
-    if not finite.all():
+    if missing:
+        if np.isinf(x).any():
+            row = int(np.argmax(np.isinf(x).reshape(len(x), -1).any(axis=1)))
+            raise InputError(
+                f"x has {np.count_nonzero(np.isinf(x))} infinite values, the first in row {row}; "
+                "drop those rows, or make the values NaN if they are missing"
+            )
+        refuse_missing_rows(x)
+    elif not finite.all():
         row = int(np.argmin(finite.reshape(len(x), -1).all(axis=1)))
         raise InputError(
             f"x has {np.count_nonzero(~finite)} non-finite values ({np.count_nonzero(np.isnan(x))} "
-            f"of them NaN), the first in row {row}; drop those rows or fill the values in"
+            f"of them NaN), the first in row {row}; drop those rows, fill the "
+            "values in, or say missing=True where NaN is a missing value"
         )
     with np.errstate(over="ignore"):
         single = np.asarray(x, dtype=np.float32, order="C")
-    if x.dtype.kind == "f" and x.dtype.itemsize > 4 and not np.isfinite(single).all():
+    if x.dtype.kind == "f" and x.dtype.itemsize > 4 and not np.isfinite(single[finite]).all():
         raise InputError(
-            f"x reaches {np.abs(x).max():g}, too large for float32; rescale it, e.g. x / x.std()"
+            f"x reaches {np.abs(x[finite]).max():g}, too large for float32; rescale it, e.g. x / x.std()"
         )
     return single
 

@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tighter.data.archive import read_archive
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
 from tighter.data.idx import read_idx
 from tighter.data.raw import Part, Raw, to_datasets
+from tighter.data.table import SUFFIXES, infer_schema, read_table, without_columns
 
 _ARCHIVES = (".npy", ".npz")
 _IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
@@ -31,11 +33,15 @@ def load(
     validation: float = 0.1,
     test: float = 0.1,
     seed: int = 0,
+    drop: Sequence[str] = (),
+    kinds: Mapping[str, str] = {},
+    header: bool | None = None,
 ) -> Splits:
     """Read a data set and split it.
 
     Official parts are kept as they are; what is missing is carved from the train set by a seeded
     permutation. Of uint8 arrays, those with values above 1 are divided by 255; other numbers stay.
+    NaN in an array of floats, and what a table leaves open, is missing: the parts say so.
 
     Args:
         source: One of
@@ -43,12 +49,17 @@ def load(
             - the word "digits": scikit-learn's 1797 digits of 8 by 8 pixels, scaled to [0, 1] (a
               folder of that name is "./digits");
             - a folder of IDX files under the names of MNIST, gzipped or not;
-            - a `.npy` or `.npz` file, of which no pickle is ever read.
+            - a `.npy` or `.npz` file, of which no pickle is ever read;
+            - a `.csv`, `.tsv` or `.parquet` table, whose parts have its schema.
         array: The array of an `.npz` file that holds the examples, where its name does not tell.
             It is taken without labels.
         validation: The share of the train set to set aside, unless the source has its own.
         test: The same for the test set.
         seed: Same seed, same split.
+        drop: Columns of a table to leave out.
+        kinds: Kinds of a table's columns by name, where their types do not tell ("positive",
+            "unit", "count", …; see `infer_schema`).
+        header: Whether the first line of a CSV file is a header; none to tell by its cells.
 
     Returns:
         The three parts.
@@ -64,7 +75,13 @@ def load(
     check_fraction("validation", validation)
     check_fraction("test", test)
     try:
-        datasets = _read(source, array)
+        path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
+        if path is not None and path.suffix.lower() in SUFFIXES and path.is_file():
+            _refuse_array(source, array)
+            datasets = {"train": _table(path, drop, kinds, header)}
+        else:
+            _refuse_table_options(source, drop, kinds, header)
+            datasets = _read(source, array)
     except OSError as error:
         raise InputError(
             f"cannot read {source}: {error.strerror or error}; check the path and its permissions"
@@ -99,7 +116,7 @@ def _read(source: str | Path, array: str | None) -> dict[Part, Dataset]:
         raise InputError(f"{path} is one file of several; name its folder, {path.parent}")
     raise InputError(
         f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
-        f"{', '.join(_ARCHIVES)}, a folder of IDX files, and the word 'digits'"
+        f"{', '.join((*_ARCHIVES, *SUFFIXES))}, a folder of IDX files, and the word 'digits'"
     )
 
 
@@ -110,11 +127,36 @@ def _refuse_array(source: str | Path, array: str | None) -> None:
         )
 
 
+def _refuse_table_options(
+    source: object, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
+) -> None:
+    given = ["drop="] * bool(drop) + ["kinds="] * bool(kinds) + ["header="] * (header is not None)
+    if given:
+        raise InputError(
+            f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
+            "none; leave it out"
+        )
+
+
+def _table(
+    path: Path, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
+) -> Dataset:
+    frame = read_table(path, header=header)
+    try:
+        frame = without_columns(frame, drop)
+        schema = infer_schema(frame, kinds)
+        x = schema.encode(frame)
+        missing = bool(np.isnan(x).any())
+        return Dataset(x, name=path.resolve().stem, schema=schema, missing=missing)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
 def _not_found(source: str) -> str:
     if difflib.get_close_matches(source.lower(), ["digits"]):
         return f"there is no data source {source!r}; did you mean 'digits'?"
     return (
-        f"there is no file or folder {source!r}; give an existing {', '.join(_ARCHIVES)} or "
+        f"there is no file or folder {source!r}; give an existing {', '.join((*_ARCHIVES, *SUFFIXES))} or "
         "folder of IDX files, or the word 'digits'"
     )
 

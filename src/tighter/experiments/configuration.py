@@ -39,23 +39,30 @@ class ModelConfiguration:
     """The variational autoencoder.
 
     Attributes:
-        network: "mlp" or "convolutional".
+        network: "mlp", "convolutional" or "residual".
         hidden: Widths of the encoder's hidden layers, or channels of its convolutions.
         latent: Dimensions of z.
         activation: "tanh", "relu", "gelu", "silu" or "softplus".
-        observation: "bernoulli", "gaussian" or "learned-gaussian".
-        scale: Standard deviation of Gaussian observations; where it is learned, where it starts.
-        posterior: "diagonal", "full", "low-rank:5", "coupling", "masked-autoregressive" or
-            "neural-spline:4", the number a rank or the flow's layers.
+        observation: Family p(x|z), "bernoulli", "gaussian:0.1", "student-t", …; left out, "mixed"
+            for tables and "bernoulli" for others.
+        prior: Family p(z), "standard", "mixture:10", "vampprior:100", …; left out, the usual one
+            over the posterior's space.
+        posterior: Family q(z|x), "diagonal", "full", "low-rank:5", "flow", "bernoulli", …, the
+            number a rank, components or layers; left out, the usual one over the prior's space.
+        standardize: Whether numbers are explained in units of their standard deviations; left out,
+            those of tables are.
+        missing: Whether entries of x may be missing; left out, if some are.
     """
 
     network: str = "mlp"
     hidden: tuple[int, ...] = (200, 200)
     latent: int = 20
     activation: str = "tanh"
-    observation: str = "bernoulli"
-    scale: float = 1.0
-    posterior: str = "diagonal"
+    observation: str | None = None
+    prior: str | None = None
+    posterior: str | None = None
+    standardize: bool | None = None
+    missing: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +72,8 @@ class ObjectiveConfiguration:
     Attributes:
         bound: "elbo", "iwae", "renyi:0.5", "jackknife:1", "ciwae:0.5", "sumo".
         form: Of the ELBO: "log-weights", "entropy" or "analytic-kl", the part in closed form.
-        gradient: "doubly-reparameterized", "reparameterized", "sticking-the-landing", "vimco", …
+        gradient: "doubly-reparameterized", "reparameterized", "sticking-the-landing", "vimco", …;
+            left out, "doubly-reparameterized", or "vimco" where z is discrete.
         num_samples: Draws in a bound, K.
         num_outer: Independent bounds averaged, M.
         num_backward: Of the K draws, how many are backpropagated; left out, all.
@@ -77,7 +85,7 @@ class ObjectiveConfiguration:
 
     bound: str = "iwae"
     form: str = "log-weights"
-    gradient: str = "doubly-reparameterized"
+    gradient: str | None = None
     num_samples: int = 8
     num_outer: int = 1
     num_backward: int | None = None
@@ -224,6 +232,8 @@ def _converted(value: Any, hint: Any, place: str) -> Any:
         if value is None or value == "none":
             return None if value is None or hint != (str | None) else value
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    if hint is bool and isinstance(value, bool):
+        return value
     whole = isinstance(value, int) and not isinstance(value, bool)
     if hint is int and whole:
         return value
@@ -235,5 +245,10 @@ def _converted(value: Any, hint: Any, place: str) -> Any:
         values = value if isinstance(value, list | tuple) else [value]
         if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
             return tuple(values)
-    wanted = {int: "a whole number", float: "a number", str: "a word in quotes"}
+    wanted = {
+        int: "a whole number",
+        float: "a number",
+        str: "a word in quotes",
+        bool: "true or false",
+    }
     raise InputError(f"{place} is {wanted.get(hint, 'a list of whole numbers')}, got {value!r}")

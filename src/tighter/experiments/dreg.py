@@ -133,7 +133,7 @@ def run(
     splits = build_data(configuration)
     num_train = len(splits.train)
     epochs = epochs or (EPOCHS_OF_MANY if num_train >= MANY else EPOCHS_OF_FEW)
-    configuration = resolved(configuration, num_examples=num_train)
+    configuration = resolved(configuration, splits)
     transform = build_transform(configuration)
     key = jax.random.key(seed)
     binary_key, bound_key, noise_key = jax.random.split(jax.random.fold_in(key, 1), 3)
@@ -245,7 +245,7 @@ def _configuration(data: str, seed: int) -> Configuration:
 
 def _untrained(configuration: Configuration, splits: Splits) -> VAE:
     """The paper's model before training."""
-    model = build_model(configuration, splits.train.shape, splits.train.x.mean(axis=0))
+    model = build_model(configuration, splits.train.shape, splits.train.x)
     return eqx.tree_at(lambda vae: vae.family, model, SoftplusGaussian())
 
 

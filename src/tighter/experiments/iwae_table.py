@@ -101,7 +101,7 @@ def run(
     recorder = Recorder(path, "iwae-table", seed=seed)
     configuration = _configuration(data, seed)
     splits = build_data(configuration)
-    configuration = resolved(configuration, num_examples=len(splits.train))
+    configuration = resolved(configuration, splits)
     many = len(splits.train) >= MANY
     epochs = epochs or (EPOCHS_OF_MANY if many else EPOCHS_OF_FEW)
     short = epochs < FULL
@@ -211,7 +211,7 @@ def _trained(
     """The model after the last epoch, and its bound on the training data in that epoch."""
     per_epoch = len(splits.train) // batch
     result = fit(
-        build_model(configuration, splits.train.shape, splits.train.x.mean(axis=0)),
+        build_model(configuration, splits.train.shape, splits.train.x),
         splits.train,
         objective,
         optimizer=optax.adam(schedule(per_epoch), eps=ADAM_EPSILON),

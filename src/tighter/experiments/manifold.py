@@ -32,11 +32,11 @@ from tighter.distributions import draw
 from tighter.experiments.build import (
     build_data,
     build_model,
-    build_objective,
     build_optimizer,
     build_transform,
     check_counts,
 )
+from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.pictures import picture_arrays
 from tighter.experiments.record import Recorder
@@ -84,7 +84,7 @@ def run(
     transform = build_transform(configuration)
     announce(f"{epochs} epochs on {len(splits.train)} examples of {splits.train.name}")
     result = fit(
-        build_model(configuration, splits.train.shape, splits.train.x.mean(axis=0)),
+        build_model(configuration, splits.train.shape, splits.train.x),
         splits.train,
         build_objective(configuration),
         optimizer=build_optimizer(configuration, epochs * (len(splits.train) // BATCH)),

@@ -14,7 +14,8 @@ import numpy as np
 from tighter._errors import InputError
 from tighter.data import Dataset
 from tighter.evaluation import LogLikelihood, log_likelihood
-from tighter.experiments.build import build_model, build_objective, build_transform, check_seed
+from tighter.experiments.build import build_model, build_transform, check_seed
+from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.folder import RunFolder, write_arrays, write_json
 from tighter.models import VAE

@@ -271,7 +271,7 @@ def _networks(
     configuration = Configuration().updated(changes, where="sticking-the-landing")
     check_counts(configuration)
     splits, transform = build_data(configuration), build_transform(configuration)
-    start = build_model(configuration, splits.train.shape, splits.train.x.mean(axis=0))
+    start = build_model(configuration, splits.train.shape, splits.train.x)
     fit_key, data_key, noise_key, test_key = jax.random.split(key, 4)
     test = transform(jnp.asarray(splits.test.x), key=data_key)
 

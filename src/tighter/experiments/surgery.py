@@ -31,13 +31,8 @@ import optax
 from jaxtyping import Array, Float
 
 from tighter.diagnostics.surgery import elbo_surgery
-from tighter.experiments.build import (
-    build_data,
-    build_model,
-    build_objective,
-    build_transform,
-    check_counts,
-)
+from tighter.experiments.build import build_data, build_model, build_transform, check_counts
+from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.record import Recorder
 from tighter.training import fit
@@ -107,7 +102,7 @@ def run(
         announce(f"{num_latent} latents: {epochs} epochs on {len(splits.train)} examples")
         sized = configuration.updated({"model": {"latent": num_latent}}, where="surgery")
         result = fit(
-            build_model(sized, splits.train.shape, splits.train.x.mean(axis=0)),
+            build_model(sized, splits.train.shape, splits.train.x),
             splits.train,
             build_objective(sized),
             optimizer=optax.adam(LEARNING_RATE),

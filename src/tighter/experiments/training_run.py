@@ -17,12 +17,12 @@ from tighter.data import Splits
 from tighter.experiments.build import (
     build_data,
     build_model,
-    build_objective,
     build_optimizer,
     build_transform,
     check_counts,
     resolved,
 )
+from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.folder import (
     CONFIGURATION,
@@ -87,10 +87,10 @@ def train(
     check_counts(configuration)
     build_objective(configuration)
     splits = build_data(configuration)
-    configuration = resolved(configuration, num_examples=len(splits.train))
+    configuration = resolved(configuration, splits)
     training = configuration.training
     shape = splits.train.shape
-    model = build_model(configuration, shape, splits.train.x.mean(axis=0))
+    model = build_model(configuration, shape, splits.train.x)
     epochs = training.epochs or 0
     check_numbers(
         splits.train.x, splits.validation.x, num_epochs=epochs, batch_size=training.batch_size

@@ -15,14 +15,24 @@ from numpyro.distributions import LowRankMultivariateNormal, MultivariateNormal,
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.distributions import Flow, Posterior, flow_bijection
+from tighter.models._space import Space
 
 
 class PosteriorFamily(eqx.Module):
     """A family q(z | encoder output), for one example; reparameterized by all its parameters."""
 
+    @property
+    def space(self) -> Space:
+        """Where z is."""
+        return Space.REAL
+
     @abc.abstractmethod
     def shape(self, num_latent: int) -> tuple[int, ...]:
         """Shape of the encoder's output for a z of so many dimensions."""
+
+    def latent_shape(self, num_latent: int) -> tuple[int, ...]:
+        """Shape of one z of so many dimensions: what the decoder is given."""
+        return (num_latent,)
 
     @abc.abstractmethod
     def distribution(self, output: Float[Array, ...]) -> Posterior:

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
-from numpyro.distributions import Distribution, Normal
 
+from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.distributions import Posterior
+from tighter.distributions import Posterior, draw
+from tighter.models._composition import latent_families
 from tighter.models._model import LatentVariableModel
 from tighter.models.networks import (
     ACTIVATIONS,
-    MLP,
-    ConvolutionalDecoder,
-    ConvolutionalEncoder,
+    NETWORKS,
+    started_decoder,
+    started_encoder,
 )
-from tighter.models.observations import Bernoulli, Observation
-from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily, posterior_from_name
-
-NETWORKS = ("mlp", "convolutional")
+from tighter.models.observations import Observation, observation_from_name
+from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
+from tighter.models.priors import PriorFamily, StandardNormal
 
 
 class VAE(LatentVariableModel):
-    r"""Variational autoencoder: z ~ N(0, I), x|z from a decoder, z|x from an encoder.
+    r"""Variational autoencoder: z from a prior, x|z from a decoder, z|x from an encoder.
+
+    $p(x, z) = p(z)\, p(x \mid \text{decoder}(z))$ and $q(z \mid \text{encoder}(x))$, each of a
+    family of its own: prior, observation and posterior are composed freely, as long as prior and
+    posterior are over the same space. Encoder and decoder are any callables (an `eqx.Module` where
+    they have parameters; `Applied` for networks of other libraries).
 
     Attributes:
-        encoder: x -> the posterior family's parameters; of the diagonal Gaussian (2, latent),
-            means and logarithms of the standard deviations.
-        decoder: z -> the observation family's parameters, of the shape of x.
+        encoder: Features of x (`observation.features`) -> the posterior family's parameters; of the
+            diagonal Gaussian (2, latent), means and logarithms of the standard deviations.
+        decoder: z -> the observation family's parameters, of shape `observation.output_shape`.
         observation: The family p(x | decoder output).
         num_latent: Dimensions of z.
         family: The family q(z | encoder output).
+        prior_family: The family p(z); N(0, I) if left out.
 
     Example:
         >>> model = VAE.create((28, 28), num_latent=50, hidden=(200, 200), key=jax.random.key(0))
@@ -51,6 +58,7 @@ class VAE(LatentVariableModel):
     observation: Observation
     num_latent: int = eqx.field(static=True)
     family: PosteriorFamily = DiagonalGaussian()
+    prior_family: PriorFamily | None = None
 
     @classmethod
     def create(
@@ -61,31 +69,30 @@ class VAE(LatentVariableModel):
         hidden: Sequence[int] = (200, 200),
         network: str = "mlp",
         activation: str = "tanh",
-        observation: Observation | None = None,
-        posterior: str | PosteriorFamily = "diagonal",
-        data_mean: Any = None,
+        observation: str | Observation = "bernoulli",
+        posterior: str | PosteriorFamily | None = None,
+        prior: str | PriorFamily | None = None,
         key: Key[Array, ""],
     ) -> VAE:
-        """A VAE of fully connected or convolutional networks, ready to train.
-
-        With `data_mean` the decoder starts at the data's mean, and the MLP's first layer sees the
-        data centered on it.
+        """A VAE of this library's networks; `started(xs)` then takes the data into account.
 
         Args:
             shape: Shape of one example.
             num_latent: Dimensions of z.
             hidden: Widths of the encoder's hidden layers, or channels of its convolutions; the
                 decoder has them in reverse.
-            network: "mlp" or "convolutional" (for images).
+            network: A name of `NETWORKS`: "mlp", or for images "convolutional" or "residual".
             activation: A name of `ACTIVATIONS`.
-            observation: The family p(x | decoder output); Bernoulli if left out.
-            posterior: The family q(z | encoder output), or its name: "diagonal", "full",
-                "low-rank:5", "coupling", "masked-autoregressive", "neural-spline".
-            data_mean: Mean of the training examples, of their shape.
+            observation: The family p(x | decoder output), or its name in `OBSERVATIONS`.
+            posterior: The family q(z | encoder output), or its name in `POSTERIORS`; if left out,
+                the usual one over the prior's space.
+            prior: The family p(z), or its name in `PRIORS`; if left out, the usual one over the
+                posterior's space.
             key: Random key.
 
         Raises:
-            InputError: If a name is unknown, or the posterior doesn't fit the latent dimensions.
+            InputError: If a name is unknown, a family doesn't fit the latent dimensions, or prior
+                and posterior are over different spaces.
             ValueError: If a size is below one, or convolutions are asked of what is no image.
         """
         if network not in NETWORKS:
@@ -97,47 +104,82 @@ class VAE(LatentVariableModel):
                 "layers have at least one unit, got "
                 f"num_latent={num_latent}, hidden={tuple(hidden)}"
             )
-        if data_mean is not None and jnp.shape(data_mean) != tuple(shape):
-            raise ValueError(
-                f"data_mean has the shape of one example, {tuple(shape)}, got "
-                f"{jnp.shape(data_mean)}: take the mean over the first axis alone"
-            )
-        observation = Bernoulli() if observation is None else observation
+        if isinstance(observation, str):
+            observation = observation_from_name(observation, shape)
         encoder_key, decoder_key = jax.random.split(key)
-        if isinstance(posterior, str):
-            family = posterior_from_name(posterior, num_latent, key=jax.random.fold_in(key, 2))
-        else:
-            family = posterior
-        make_encoder, make_decoder, widths = MLP, MLP, tuple(reversed(hidden))
-        if network == "convolutional":
-            make_encoder, make_decoder = ConvolutionalEncoder, ConvolutionalDecoder
-            widths = tuple(hidden)
+        family, of_z = latent_families(posterior, prior, num_latent, shape=shape, key=key)
+        make_encoder, make_decoder = NETWORKS[network]
         encoder = make_encoder(
-            shape, hidden, family.shape(num_latent), activation=activation, key=encoder_key
+            observation.features_shape(shape),
+            hidden,
+            family.shape(num_latent),
+            activation=activation,
+            key=encoder_key,
         )
-        decoder = make_decoder((num_latent,), widths, shape, activation=activation, key=decoder_key)
-        model = cls(encoder, decoder, observation, num_latent, family)
-        return model if data_mean is None else model._centered(jnp.asarray(data_mean, float))
+        decoder = make_decoder(
+            family.latent_shape(num_latent),
+            hidden,
+            observation.output_shape(shape),
+            activation=activation,
+            key=decoder_key,
+        )
+        return cls(encoder, decoder, observation, num_latent, family, of_z)
+
+    def started(self, xs: Any, *, key: Key[Array, ""] | None = None) -> VAE:
+        """The same, started from the training examples instead of from nothing.
+
+        The observation family takes its locations and scales from them; the decoder starts at their
+        mean, an MLP's first layer sees them centered on it, and the prior starts where they are
+        encoded. For networks of this library.
+
+        Args:
+            xs: Training examples (N, *shape); missing entries NaN.
+            key: Random key, for priors that choose among the examples.
+
+        Raises:
+            InputError: If the examples are outside the observation family's support.
+        """
+        xs = np.asarray(xs)
+        made = jax.eval_shape(self.decoder, jnp.zeros(self.family.latent_shape(self.num_latent)))
+        if made.shape != self.observation.output_shape(xs.shape[1:]):
+            raise InputError(
+                f"examples of shape {xs.shape[1:]} don't fit a decoder with an output of shape "
+                f"{made.shape}: make the model for their shape"
+            )
+        self.observation.check(xs)
+        observation = self.observation.fitted(xs)
+        output = np.asarray(observation.initial_output(xs), np.float32)
+        features = np.asarray(jax.vmap(observation.features)(jnp.asarray(xs)))
+        model = dataclasses.replace(
+            self,
+            observation=observation,
+            encoder=started_encoder(self.encoder, features),
+            decoder=started_decoder(self.decoder, output),
+        )
+        if model.prior_family is None:
+            return model
+        prior = model.prior_family.fitted(model, xs, key=jax.random.key(0) if key is None else key)
+        return dataclasses.replace(model, prior_family=prior)
 
     @property
-    def prior(self) -> Distribution:
-        """N(0, I)."""
-        return Normal(jnp.zeros(self.num_latent), 1.0, validate_args=False).to_event(1)
+    def prior(self) -> Any:
+        """p(z)."""
+        return self._of_z.distribution(self)
 
-    def likelihood(self, z: Float[Array, " latent"]) -> Distribution:
+    def likelihood(self, z: Array) -> Any:
         """p(x|z) from the decoder's output."""
         return self.observation.distribution(self.decoder(z))
 
     def posterior(self, x: Float[Array, ...]) -> Posterior:
         """q(z|x) from the encoder's output."""
-        return self.family.distribution(self.encoder(x))
+        return self.family.distribution(self.encoder(self.observation.features(x)))
 
     def log_joint(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""
 
-        def log_joint(z: Float[Array, " latent"]) -> Float[Array, ""]:
-            log_prior = -0.5 * (jnp.sum(z**2) + self.num_latent * math.log(2 * math.pi))
-            return log_prior + self.observation.log_prob(self.decoder(z), x)
+        def log_joint(z: Array) -> Float[Array, ""]:
+            log_likelihood = self.observation.log_prob(self.decoder(z), x)
+            return self._of_z.log_prob(self, z) + log_likelihood
 
         return log_joint
 
@@ -145,14 +187,10 @@ class VAE(LatentVariableModel):
         """The function z -> log p(x|z), in nats."""
         return lambda z: self.observation.log_prob(self.decoder(z), x)
 
-    def _centered(self, mean: Float[Array, ...]) -> VAE:
-        """The same with biases set from the data's mean."""
-        output = self.observation.initial_bias(mean)
-        if not isinstance(self.decoder, MLP):
-            return eqx.tree_at(lambda vae: vae.decoder.bias, self, output)
-        first = self.encoder.layers[0]  # type: ignore[attr-defined]
-        return eqx.tree_at(
-            lambda vae: (vae.encoder.layers[0].bias, vae.decoder.layers[-1].bias),
-            self,
-            (-mean.reshape(-1) @ first.weight, output.reshape(-1)),
-        )
+    def reconstruct(self, x: Float[Array, ...], key: Key[Array, ""]) -> Float[Array, ...]:
+        """Mean of p(x|z) at one draw z from q(z|x)."""
+        return self.observation.mean(self.decoder(draw(self.posterior(x), key=key)))
+
+    @property
+    def _of_z(self) -> PriorFamily:
+        return StandardNormal(self.num_latent) if self.prior_family is None else self.prior_family

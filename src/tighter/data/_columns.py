@@ -1,0 +1,332 @@
+"""One column of a table: its kind, and its values as numbers and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tighter._errors import InputError
+from tighter._names import unknown
+
+if TYPE_CHECKING:
+    import polars
+
+KINDS = ("real", "positive", "unit", "count", "binary", "categorical")
+WITH_LEVELS = ("binary", "categorical")
+
+_WHOLE = ("Int8", "Int16", "Int32", "Int64", "Int128", "UInt8", "UInt16", "UInt32", "UInt64")
+_FLOATING = ("Float16", "Float32", "Float64")
+_TEXT = ("String", "Categorical", "Enum")
+_DECIMAL = re.compile(r"Decimal\(precision=(\d+), scale=(\d+)\)")
+_MOST_LISTED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What a column of a table holds.
+
+    Args:
+        name: Its name.
+        kind: "real", "positive" (above 0), "unit" (in [0, 1]), "count" (0, 1, 2, …), "binary"
+            (two levels) or "categorical".
+        categories: For binary and categorical, the text of each level, in the order of the codes
+            0, 1, 2, …; empty otherwise.
+        dtype: The polars type that the values have in the file ("Int64", "String", …), which they
+            get back. Only whole types, counts and levels are rounded on the way back.
+
+    Raises:
+        InputError: If there is no such kind or type, or the categories do not suit the kind.
+    """
+
+    name: str
+    kind: str
+    categories: tuple[str, ...] = ()
+    dtype: str = "Float64"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        if self.dtype not in (*_WHOLE, *_FLOATING, *_TEXT, "Boolean") and not _DECIMAL.fullmatch(
+            self.dtype
+        ):
+            raise InputError(
+                f"column {self.name!r} cannot be of type {self.dtype!r}; "
+                "whole and floating numbers, decimals, text and booleans can be data"
+            )
+        if len(set(self.categories)) != len(self.categories):
+            raise InputError(f"column {self.name!r} has a category twice; name each once")
+        if self.kind not in WITH_LEVELS and self.dtype in (*_TEXT, "Boolean"):
+            raise InputError(
+                f"column {self.name!r} of type {self.dtype} cannot be of kind {self.kind}; "
+                f"choose {' or '.join(WITH_LEVELS)}"
+            )
+        number = len(self.categories)
+        if self.kind == "binary" and number != 2:
+            raise InputError(
+                f"column {self.name!r} has {number} levels ({_listed(self.categories)}), and binary "
+                "has two; choose categorical"
+            )
+        if self.kind == "categorical" and number < 2:
+            raise InputError(
+                f"column {self.name!r} has {number} level(s), and categorical has two or more; "
+                "drop the column"
+            )
+        if self.kind not in WITH_LEVELS and self.categories:
+            raise InputError(
+                f"column {self.name!r} of kind {self.kind} has categories; leave them out"
+            )
+
+
+def check_kind(kind: str) -> None:
+    """Refuse a kind that no column can have.
+
+    Raises:
+        InputError: If it is none of `KINDS`.
+    """
+    if kind not in KINDS:
+        raise unknown("kind", str(kind), KINDS)
+
+
+def infer_column(series: polars.Series, kind: str | None) -> Column:
+    """The column that a series of polars is, of the kind asked for or the one its type suggests.
+
+    Args:
+        series: The values, two different ones at least.
+        kind: The kind; none to go by the type.
+
+    Returns:
+        The column.
+
+    Raises:
+        InputError: If the type cannot be data, or the values cannot be of that kind.
+    """
+    dtype = "Enum" if str(series.dtype).startswith("Enum") else str(series.dtype)
+    if kind in ("real", "positive", "unit", "count"):
+        _refuse_text(series, f"is to be of kind {kind}")
+        column = Column(series.name, kind, (), dtype)
+        encode_column(series, column)
+        return column
+    if kind is None and dtype in _TEXT:
+        _refuse_text_among_numbers(series)
+    # Anything that cannot be data is refused here, before its levels are looked for.
+    plain = Column(series.name, "real", (), "Float64" if _has_levels(dtype) else dtype)
+    if kind is None:
+        whole_with_two = dtype in _WHOLE and series.drop_nulls().n_unique() == 2
+        if not (_has_levels(dtype) or whole_with_two):
+            encode_column(series, plain)
+            return plain
+    categories = _categories(series)
+    if kind is None:
+        kind = "binary" if len(categories) == 2 else "categorical"
+    return Column(series.name, kind, categories, dtype)
+
+
+def encode_column(series: polars.Series, column: Column) -> np.ndarray:
+    """The values as numbers, codes for levels, NaN for what is missing.
+
+    Args:
+        series: Values of a table's column, of the column's type or one that reads as it.
+        column: What the column holds.
+
+    Returns:
+        float32 of shape (N,).
+
+    Raises:
+        InputError: If a value is none that the column can have; it is named with its row.
+    """
+    import polars as pl
+
+    if column.kind in WITH_LEVELS:
+        levels = _levels(series)
+        codes = levels.replace_strict(
+            list(column.categories),
+            [float(code) for code in range(len(column.categories))],
+            default=None,
+            return_dtype=pl.Float32,
+        )
+        _refuse(
+            (codes.is_null() & levels.is_not_null()).to_numpy(),
+            levels,
+            f"column {column.name!r} has the category {{value!r}} in {{row}}, which is none of "
+            f"{_listed(column.categories)}; mend it, or leave the cell empty",
+        )
+        return codes.to_numpy()
+    _refuse_text(series, "holds numbers")
+    values = series.cast(pl.Float64).to_numpy()
+    _refuse(
+        np.isinf(values),
+        values,
+        f"column {column.name!r} has the infinite value {{value}} in {{row}}; "
+        "mend it, or leave the cell empty",
+    )
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    _refuse(
+        np.isinf(single),
+        values,
+        f"column {column.name!r} has {{value:g}} in {{row}}, too large for float32; "
+        "rescale the column",
+    )
+    outside, wanted = {
+        "real": (np.zeros(len(values), bool), ""),
+        "positive": (single <= 0, "values above 0"),
+        "unit": ((values < 0) | (values > 1), "values in [0, 1]"),
+        "count": ((values < 0) | (values % 1 > 0), "whole numbers from 0"),
+    }[column.kind]
+    _refuse(
+        outside,
+        values,
+        f"column {column.name!r} of kind {column.kind} needs {wanted}, but has {{value:g}} in "
+        "{row}; mend it, or choose another kind",
+    )
+    return single
+
+
+def decode_column(values: np.ndarray, column: Column) -> polars.Series:
+    """The numbers of an encoded column in the type of the file, null for NaN.
+
+    Args:
+        values: Numbers of shape (N,), codes for levels.
+        column: What the column holds.
+
+    Returns:
+        The series, under the column's name.
+
+    Raises:
+        InputError: If a code is no level's.
+    """
+    import polars as pl
+
+    dtype = _polars_type(column)
+    if column.kind in WITH_LEVELS:
+        # The codes of NaN are looked at by no one: polars takes null for them.
+        codes = np.rint(values)
+        _refuse(
+            (codes < 0) | (codes >= len(column.categories)),
+            values,
+            f"column {column.name!r} has the code {{value:g}} in {{row}}, and its levels have 0 to "
+            f"{len(column.categories) - 1}",
+        )
+        places = pl.Series(codes.astype(np.float64), nan_to_null=True).cast(pl.UInt32)
+        levels = pl.Series(column.name, column.categories, dtype=pl.String).gather(places)
+        return levels == "true" if column.dtype == "Boolean" else levels.cast(dtype)
+    if column.dtype in _WHOLE:
+        return pl.Series(column.name, _whole(values, column), nan_to_null=True).cast(dtype)
+    if column.kind == "count":
+        values = np.rint(values)
+    single = pl.Series(column.name, values.astype(np.float32), nan_to_null=True)
+    if column.dtype in ("Float16", "Float32"):
+        return single.cast(dtype)
+    # The shortest decimal that is this float32: 0.1 comes back as 0.1, not 0.10000000149.
+    return single.cast(pl.String).cast(pl.Float64).cast(dtype)
+
+
+def refuse_missing_rows(x: np.ndarray) -> None:
+    """Refuse rows of which nothing is known.
+
+    Args:
+        x: Numbers of shape (N, ...), NaN where missing.
+
+    Raises:
+        InputError: If all of a row is NaN.
+    """
+    rows = np.flatnonzero(np.isnan(x).reshape(len(x), -1).all(axis=1))
+    if rows.size:
+        # Rows are counted from 0, as by `take`.
+        listed = ", ".join(str(row) for row in rows[:_MOST_LISTED])
+        more = ", …" if rows.size > _MOST_LISTED else ""
+        raise InputError(
+            f"nothing is known of {rows.size} of {len(x)} rows, all of them missing: "
+            f"{listed}{more} (counted from 0); drop them"
+        )
+
+
+def _has_levels(dtype: str) -> bool:
+    return dtype in (*_TEXT, "Boolean")
+
+
+def _levels(series: polars.Series) -> polars.Series:
+    """Each value as text; whole numbers alike, whatever their type."""
+    import polars as pl
+
+    if not series.dtype.is_numeric():
+        return series.cast(pl.String)
+    if series.dtype.is_integer():
+        return series.cast(pl.String)
+    # Adding 0 makes 0 of -0.
+    numbers = series.cast(pl.Float64) if series.dtype.is_decimal() else series
+    return (numbers.fill_nan(None) + 0.0).cast(pl.String).str.replace(r"\.0$", "")
+
+
+def _categories(series: polars.Series) -> tuple[str, ...]:
+    import polars as pl
+
+    if isinstance(series.dtype, pl.Enum):
+        return tuple(series.dtype.categories)
+    if series.dtype == pl.Categorical:
+        series = series.cast(pl.String)
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+    return tuple(_levels(series.drop_nulls().unique().sort()).unique(maintain_order=True))
+
+
+def _whole(values: np.ndarray, column: Column) -> np.ndarray:
+    # float64 has no 2⁶³ − 1, and what a model fills in may be outside of the type.
+    unsigned, bits = column.dtype.startswith("U"), min(int(column.dtype.lstrip("UInt")), 64)
+    high = np.nextafter(2.0**bits if unsigned else 2.0 ** (bits - 1), 0.0)
+    low = 0.0 if unsigned or column.kind == "count" else -(2.0 ** (bits - 1))
+    return np.clip(np.rint(values.astype(np.float64)), low, np.floor(high))
+
+
+def _polars_type(column: Column) -> Any:
+    import polars as pl
+
+    if column.dtype == "Enum":
+        return pl.Enum(column.categories)
+    if decimal := _DECIMAL.fullmatch(column.dtype):
+        return pl.Decimal(int(decimal[1]), int(decimal[2]))
+    return getattr(pl, column.dtype)
+
+
+def _refuse_text(series: polars.Series, what: str) -> None:
+    import polars as pl
+
+    if series.dtype == pl.Null or series.dtype.is_numeric():
+        return
+    levels = series.cast(pl.String)
+    _refuse(
+        (levels.is_not_null() & levels.cast(pl.Float64, strict=False).is_null()).to_numpy(),
+        levels,
+        f"column {series.name!r} {what}, but has {{value!r}} in {{row}}; "
+        "mend it, or leave the cell empty",
+    )
+
+
+def _refuse_text_among_numbers(series: polars.Series) -> None:
+    import polars as pl
+
+    numbers = series.cast(pl.String).cast(pl.Float64, strict=False)
+    if not series.count() / 2 <= numbers.count() < series.count():
+        return
+    row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
+    raise InputError(
+        f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
+        f"{numbers.count()} of its {series.count()} values are numbers; mend the cell or leave it "
+        f"empty, or choose kinds={{{series.name!r}: 'categorical'}}"
+    )
+
+
+def _refuse(bad: np.ndarray, values: Any, message: str) -> None:
+    """Say `message` of the first of the bad values, if there is one."""
+    if not bad.any():
+        return
+    row, number = int(np.argmax(bad)), int(np.count_nonzero(bad))
+    others = f" and {number - 1} more" if number > 1 else ""
+    raise InputError(message.format(value=values[row], row=f"row {row}{others} (counted from 0)"))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    listed = ", ".join(repr(name) for name in names[:_MOST_LISTED])
+    return f"{listed} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else listed

@@ -1,0 +1,438 @@
+"""Tables: CSV and Parquet files as data frames, and data frames as arrays and back."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import dataclasses
+import difflib
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from tighter._errors import InputError
+from tighter.data._columns import (
+    Column,
+    check_kind,
+    decode_column,
+    encode_column,
+    infer_column,
+    refuse_missing_rows,
+)
+
+if TYPE_CHECKING:
+    import polars
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+_MISSING = ("", "?", "NA", "N/A", "nan", "NaN", "null")
+_SEPARATORS = ("\t", ";", ",")
+_SNIFFED = 20  # lines to tell the separator from, and rows for the header
+_BLOCK = 20_000  # rows whose cells are Python objects at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """What the columns of a table hold, so that a model's array can become a table again.
+
+    Args:
+        columns: The columns, in the order of the array.
+
+    Raises:
+        InputError: If there is no column, or two have one name.
+
+    Example:
+        >>> import polars as pl
+        >>> schema = infer_schema(pl.DataFrame({"age": [31.5, None], "smokes": ["no", "yes"]}))
+        >>> [column.kind for column in schema.columns]
+        ['real', 'binary']
+    """
+
+    columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        if not self.columns:
+            raise InputError("a schema has one column at least, got none; name the columns")
+        _refuse_duplicates(self.names)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(column.name for column in self.columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` makes the schema of again, ready for JSON."""
+        columns = [dataclasses.asdict(column) for column in self.columns]
+        return {
+            "columns": [{**column, "categories": list(column["categories"])} for column in columns]
+        }
+
+    @staticmethod
+    def from_dict(content: Mapping[str, Any]) -> Schema:
+        """The schema that was made a mapping.
+
+        Raises:
+            InputError: If it is none that `to_dict` makes.
+        """
+        try:
+            columns = tuple(
+                Column(**{**column, "categories": tuple(column["categories"])})
+                for column in content["columns"]
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"this is no record of a schema ({error}); take one that to_dict made"
+            ) from error
+        return Schema(columns)
+
+    def encode(self, frame: polars.DataFrame) -> np.ndarray:
+        """The table as an array: numbers, codes for levels, NaN for what is missing.
+
+        Columns are found by name, in any order.
+
+        Args:
+            frame: A table with these columns and no others.
+
+        Returns:
+            float32 of shape (N, D).
+
+        Raises:
+            InputError: If a column is not there or not known, a value is none that its column can
+                have, or a row is missing altogether.
+        """
+        _refuse_empty(frame)
+        absent = [name for name in self.names if name not in frame.columns]
+        extra = [name for name in frame.columns if name not in self.names]
+        if absent or extra:
+            faults = [f"lacks {_listed(absent)}"] * bool(absent)
+            faults += [f"has {_listed(extra)} besides"] * bool(extra)
+            raise InputError(
+                f"the table {' and '.join(faults)}; the columns wanted are {_listed(self.names)}"
+            )
+        x = np.empty((frame.height, len(self.columns)), np.float32)
+        for place, column in enumerate(self.columns):
+            x[:, place] = encode_column(frame[column.name], column)
+        refuse_missing_rows(x)
+        return x
+
+    def decode(self, array: Any) -> polars.DataFrame:
+        """The array as a table of the file's names, order and types.
+
+        Whole columns and counts are rounded, whole ones held within their type; codes are rounded
+        to the nearest level; float64 gets the shortest decimal that is the float32.
+
+        Args:
+            array: Numbers of shape (N, D).
+
+        Returns:
+            The table, null where the array is NaN.
+
+        Raises:
+            InputError: If the shape does not fit or a code is no level's.
+        """
+        import polars as pl
+
+        values = np.asarray(array)
+        if values.ndim != 2 or values.shape[1] != len(self.columns):
+            raise InputError(
+                f"a table of {len(self.columns)} columns has shape (N, {len(self.columns)}), "
+                f"got {values.shape}; give a row an example"
+            )
+        return pl.DataFrame(
+            [decode_column(values[:, place], column) for place, column in enumerate(self.columns)]
+        )
+
+
+def infer_schema(
+    frame: polars.DataFrame,
+    overrides: Mapping[str, str] = {},
+) -> Schema:
+    """What a table's columns hold, by their types.
+
+    Text and booleans are binary with two levels and categorical with more, and so are whole
+    numbers with two values. All other numbers are real: that a column is positive, in [0, 1], a
+    count or a code is not guessed from its values, and said by `overrides`.
+
+    Args:
+        frame: The table.
+        overrides: The kinds of some columns, by name.
+
+    Returns:
+        The schema, columns in the table's order.
+
+    Raises:
+        InputError: If a column is missing altogether or constant, has a value or a type that
+            cannot be data, or has text among numbers; or if an override names no column, or a kind
+            that its column cannot have.
+    """
+    import polars as pl
+
+    _refuse_empty(frame)
+    for name, kind in overrides.items():
+        check_kind(kind)
+        if name not in frame.columns:
+            raise _no_column(name, "kinds=", frame.columns)
+    known = {name: _without_missing(frame[name]) for name in frame.columns}
+    if missing := [name for name, values in known.items() if values.is_empty()]:
+        raise InputError(
+            f"nothing is known of {_listed(missing)}, with all values missing; "
+            f"drop={missing} leaves {'it' if len(missing) == 1 else 'them'} out"
+        )
+    if constant := [
+        name
+        for name, values in known.items()
+        if not isinstance(values.dtype, (pl.List, pl.Struct, pl.Array, pl.Object))
+        and values.n_unique() == 1
+    ]:
+        raise InputError(
+            f"{_listed(constant)} is the same in every row; drop={constant} leaves "
+            f"{'it' if len(constant) == 1 else 'them'} out"
+        )
+    return Schema(tuple(infer_column(frame[name], overrides.get(name)) for name in frame.columns))
+
+
+def without_columns(frame: polars.DataFrame, drop: Sequence[str]) -> polars.DataFrame:
+    """The table without some columns.
+
+    Raises:
+        InputError: If there is no such column, or none is left.
+    """
+    for name in drop:
+        if name not in frame.columns:
+            raise _no_column(name, "drop=", frame.columns)
+    if set(drop) >= set(frame.columns):
+        raise InputError("drop= leaves no column; keep one at least")
+    return frame.drop(drop)
+
+
+def read_table(path: str | Path, *, header: bool | None = None) -> polars.DataFrame:
+    """Read a CSV or Parquet file.
+
+    Of CSV, the separator (comma, semicolon or tab) is told from the first lines, blank lines are
+    passed over, cells are stripped, and a decimal comma is read where semicolons separate. Empty
+    cells and ?, NA, N/A, nan, NaN and null are missing. A column is whole, floating or text by
+    its cells, missing ones aside; true and false are booleans. Leading zeros of whole numbers are
+    not kept.
+
+    Args:
+        path: A `.csv`, `.tsv` or `.parquet` file.
+        header: Whether the first line of CSV holds the names. None to tell by its cells: it does
+            if all are text (unless one occurs below in its column, and no column is of numbers),
+            or if one of text stands over numbers and the others are different whole numbers or
+            empty. Columns without a name are column_1, column_2, ….
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: If the file is not there, cannot be read, is damaged, has a line of another
+            length, no rows, or a name twice.
+    """
+    path = Path(path).expanduser()
+    suffix = _suffix(path)
+    try:
+        if suffix == ".parquet":
+            if header is not None:
+                raise InputError(f"header= is for CSV, and {path} is Parquet; leave it out")
+            frame = _read_parquet(path)
+        else:
+            with path.open(encoding="utf-8-sig", newline="") as stream:
+                frame = _read_csv(stream, path, header=header, tab=suffix == ".tsv")
+    except OSError as error:
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
+        ) from error
+    if frame.height == 0:
+        raise InputError(f"{path} has no rows; a header alone is no data")
+    return frame
+
+
+def write_table(frame: polars.DataFrame, path: str | Path) -> None:
+    """Write a CSV (or tab-separated) or Parquet file, by the suffix; whole or not at all.
+
+    Args:
+        frame: The table.
+        path: A `.csv`, `.tsv` or `.parquet` file, replaced if it is there.
+
+    Raises:
+        InputError: If the suffix is another, or the file cannot be written.
+    """
+    import polars as pl
+
+    path = Path(path).expanduser()
+    suffix = _suffix(path)
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            if suffix == ".parquet":
+                frame.write_parquet(stream)
+            else:
+                frame.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
+        os.replace(temporary, path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise InputError(f"cannot write {path}: {cause}; check the path and the disk") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(
+            f"a table is a {', '.join(SUFFIXES)} file, and {path} has the suffix "
+            f"{path.suffix or '(none)'!r}; rename it or convert it"
+        )
+    return suffix
+
+
+def _read_parquet(path: Path) -> polars.DataFrame:
+    import polars as pl
+
+    try:
+        # The path is a path: no pattern, and no columns in the names of its folders.
+        with path.open("rb"):
+            return pl.read_parquet(path, glob=False, hive_partitioning=False)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{path} is cut short, damaged or no Parquet file ({cause}); copy or write it again"
+        ) from error
+
+
+def _read_csv(stream: TextIO, path: Path, *, header: bool | None, tab: bool) -> polars.DataFrame:
+    import polars as pl
+
+    try:
+        separator = "\t" if tab else _separator(stream)
+        stream.seek(0)
+        # A file with a mark of its byte order has it again after seek: utf-8-sig drops it anew.
+        reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+        first = next((row for row in reader if row), None)
+        if first is None:
+            raise InputError(f"{path} is empty; give a file with a row an example")
+        names = [f"column_{place + 1}" for place in range(len(first))]
+        blocks = [_block([], names)]
+        rows: list[list[str]] = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(first):
+                raise InputError(
+                    f"{path}: line {reader.line_num} has {len(row)} cells, where the first has "
+                    f"{len(first)} (separated by {separator!r}); mend that line"
+                )
+            rows.append(row)
+            if len(rows) == _BLOCK:
+                blocks.append(_block(rows, names))
+                rows = []
+        blocks.append(_block(rows, names))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not text in UTF-8 ({error.reason}); save it as UTF-8"
+        ) from error
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV file ({error}); mend its quotes") from error
+    cells, comma = pl.concat(blocks), separator == ";"
+    if header is None:
+        header = _is_header(first, cells, comma=comma)
+    if header:
+        names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
+        _refuse_duplicates(names, f"{path}: ")
+        cells.columns = names
+    else:
+        cells = pl.concat([_block([first], names), cells])
+    return pl.DataFrame([_typed(column, comma=comma) for column in cells])
+
+
+def _separator(stream: TextIO) -> str:
+    """The separator that makes rows of one length of the first lines, or most of the first."""
+    lines = list(itertools.islice((line for line in stream if line.strip()), _SNIFFED))
+    widths = {
+        separator: [len(row) for row in csv.reader(lines, delimiter=separator) if row]
+        for separator in _SEPARATORS
+    }
+    even = [name for name, found in widths.items() if len(set(found)) == 1 and found[0] > 1]
+    # The comma last where rows are even, as it is the decimal mark where semicolons separate.
+    return even[0] if even else max(reversed(_SEPARATORS), key=lambda name: widths[name][:1])
+
+
+def _block(rows: list[list[str]], names: list[str]) -> polars.DataFrame:
+    import polars as pl
+
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pl.DataFrame(
+        [pl.Series(name, cells, pl.String) for name, cells in zip(names, columns, strict=True)]
+    )
+
+
+def _typed(cells: polars.Series, *, comma: bool = False) -> polars.Series:
+    """The cells as whole numbers, floats or booleans if all are, and as text otherwise."""
+    import polars as pl
+
+    cells = cells.str.strip_chars()
+    cells = cells.set(cells.is_in(list(_MISSING)), None)
+    readings = [cells, cells.str.replace(",", ".", literal=True)] if comma else [cells]
+    for reading in readings:
+        for dtype in (pl.Int64, pl.Float64):
+            numbers = reading.cast(dtype, strict=False)
+            if 0 < numbers.count() == cells.count():
+                return numbers
+    if cells.count() and cells.drop_nulls().is_in(["true", "false"]).all():
+        return cells == "true"
+    return cells
+
+
+def _is_header(first: list[str], cells: polars.DataFrame, *, comma: bool) -> bool:
+    import polars as pl
+
+    below = [_typed(column, comma=comma) for column in cells.head(50 * _SNIFFED)]
+    over_numbers = [column.dtype.is_numeric() for column in below]
+    own = [_typed(pl.Series([cell]), comma=comma) for cell in first]
+    texts = [len(cell) > 0 and cell[0] is not None and not cell.dtype.is_numeric() for cell in own]
+    if all(texts):
+        recurs = any(name.strip() in set(column) for name, column in zip(first, below, strict=True))
+        return any(over_numbers) or not recurs
+    stripped = [name.strip() for name in first]
+    others = [name for name, text in zip(stripped, texts, strict=True) if not text and name]
+    return (
+        any(text and numeric for text, numeric in zip(texts, over_numbers, strict=True))
+        and all(name.isdigit() for name in others)
+        and len(set(others)) == len(others)
+    )
+
+
+def _without_missing(values: polars.Series) -> polars.Series:
+    known = values.drop_nulls()
+    return known.drop_nans() if known.dtype.is_float() else known
+
+
+def _refuse_empty(frame: polars.DataFrame) -> None:
+    if frame.height == 0 or frame.width == 0:
+        raise InputError(f"the table has no rows, its shape is {frame.shape}; give one at least")
+
+
+def _refuse_duplicates(names: Sequence[str], where: str = "") -> None:
+    twice = [name for name, number in collections.Counter(names).items() if number > 1]
+    if twice:
+        raise InputError(
+            f"{where}{_listed(twice)} {'is' if len(twice) == 1 else 'are'} the name of several "
+            "columns; rename them apart"
+        )
+
+
+def _no_column(name: str, option: str, names: Sequence[str]) -> InputError:
+    nearest = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return InputError(
+        f"{option} names {name!r}, and there is no such column; {hint}there are {_listed(names)}"
+    )
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    listed = ", ".join(repr(name) for name in names[:most])
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed
