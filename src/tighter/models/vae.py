@@ -23,7 +23,7 @@ from tighter.models.networks import (
     started_decoder,
     started_encoder,
 )
-from tighter.models.observations import Observation, observation_from_name
+from tighter.models.observations import Missing, Observation, observation_from_name
 from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors import PriorFamily, StandardNormal
 
@@ -190,6 +190,11 @@ class VAE(LatentVariableModel):
     def reconstruct(self, x: Float[Array, ...], key: Key[Array, ""]) -> Float[Array, ...]:
         """Mean of p(x|z) at one draw z from q(z|x)."""
         return self.observation.mean(self.decoder(draw(self.posterior(x), key=key)))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether entries of x may be missing (NaN)."""
+        return isinstance(self.observation, Missing)
 
     @property
     def _of_z(self) -> PriorFamily:

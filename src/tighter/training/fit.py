@@ -83,7 +83,8 @@ def fit(
     Args:
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; all its inexact arrays are
             trained.
-        data: Training examples: an array with leading axis N, or a `Dataset`.
+        data: Training examples: an array with leading axis N, a `Dataset`, or a pytree of arrays
+            with the same leading axis, where an example has several parts.
         objective: The bound and the estimator of its gradient: an `Objective`, or an ELBO in closed
             form (`AnalyticKL`, `AnalyticEntropy`).
         optimizer: An optax transformation, learning rate included.
@@ -110,13 +111,15 @@ def fit(
         >>> result = tt.fit(model, xs, objective, optimizer=optax.adam(1e-3), num_epochs=20,
         ...                 batch_size=100, key=jax.random.key(0))
     """
-    xs = _examples(data, "data")
-    held_out = None if validation is None else _examples(validation, "validation")
+    missing = bool(getattr(model, "takes_missing", False))
+    xs = _examples(data, "data", missing=missing)
+    held_out = None if validation is None else _examples(validation, "validation", missing=missing)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size)
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
-    per_epoch = xs.shape[0] // batch_size
+    num_examples = leading_size(xs)
+    per_epoch = num_examples // batch_size
     num_steps = num_epochs * per_epoch
     last = jnp.asarray(num_steps)
     steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key))
@@ -127,13 +130,13 @@ def fit(
         "batch_size": batch_size,
         "num_epochs": num_epochs,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
-        "data": digest({"x": xs}),
+        "data": digest(_named(xs)),
     }
     run = _Run(directory, fingerprint, resume=resume)
     state, best = run.restore(state, best)
     pace, began, saved = 0.0, time.monotonic(), time.monotonic()
-    step, on_device = int(state.step), jnp.asarray(xs)
-    device_validation = None if held_out is None else jnp.asarray(held_out)
+    step, on_device = int(state.step), jax.tree.map(jnp.asarray, xs)
+    device_validation = None if held_out is None else jax.tree.map(jnp.asarray, held_out)
 
     with (
         Interruption() as interruption,
@@ -150,7 +153,7 @@ def fit(
                     state, _ = steps.run(state, on_device, jnp.asarray(step - 1))
                 run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
                 run.save_parameters(static, state, best)
-                rows = steps.rows_of(step - 1, xs.shape[0])
+                rows = steps.rows_of(step - 1, num_examples)
                 batch, step_key = steps.batch(on_device, rows, jnp.asarray(step - 1))
                 raise explain(
                     eqx.combine(state.arrays, static), objective.at(jnp.asarray(step - 1)), batch,
@@ -266,15 +269,31 @@ class _Run:
         return f"the state after step {step} is stored in {self.directory}"
 
 
-def _examples(data: Any, name: str) -> np.ndarray:
-    """Finite numbers with a leading axis."""
-    xs = data.x if isinstance(data, Dataset) else np.asarray(data)
-    if xs.ndim < 2 or xs.shape[0] == 0:
+def _examples(data: Any, name: str, *, missing: bool) -> PyTree:
+    """Finite numbers with one leading axis; NaN where the model takes missing entries."""
+    data = data.x if isinstance(data, Dataset) else data
+    parts, structure = jax.tree.flatten_with_path(data, is_leaf=lambda leaf: isinstance(leaf, list))
+    whole = [(name + jax.tree_util.keystr(path), np.asarray(part)) for path, part in parts]
+    if not whole:
+        raise InputError(f"{name} holds no array: give an array of examples (N, ...)")
+    arrays = [
+        _checked(part, place, missing=missing, alone=len(whole) == 1) for place, part in whole
+    ]
+    sizes = {place: len(array) for (place, _), array in zip(whole, arrays, strict=True)}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{place} has {size}" for place, size in sizes.items())
+        raise InputError(f"the parts of an example have as many rows each, but {told}")
+    return jax.tree.unflatten(structure, arrays)
+
+
+def _checked(xs: np.ndarray, name: str, *, missing: bool, alone: bool) -> np.ndarray:
+    if xs.ndim < (2 if alone else 1) or xs.shape[0] == 0:
         raise InputError(f"{name} is an array of examples (N, ...), got shape {xs.shape}")
     if not np.isdtype(xs.dtype, ("bool", "integral", "real floating")):
         raise InputError(f"{name} has to be real numbers, got {xs.dtype}")
-    if np.issubdtype(xs.dtype, np.floating) and not np.isfinite(xs).all():
-        bad = np.any(~np.isfinite(xs).reshape(xs.shape[0], -1), axis=1)
+    wrong = np.isinf(xs) if missing else ~np.isfinite(xs)
+    if wrong.any():
+        bad = np.any(wrong.reshape(xs.shape[0], -1), axis=1)
         raise InputError(
             f"{name} has values that are not finite in {bad.sum()} of {xs.shape[0]} examples, row "
             f"{int(bad.argmax())} first: drop these rows or fill them"
@@ -282,20 +301,27 @@ def _examples(data: Any, name: str) -> np.ndarray:
     return xs if np.issubdtype(xs.dtype, np.floating) else xs.astype(np.float32)
 
 
-def check_numbers(
-    xs: np.ndarray, held_out: np.ndarray | None, *, num_epochs: int, batch_size: int
-) -> None:
+def check_numbers(xs: PyTree, held_out: PyTree, *, num_epochs: int, batch_size: int) -> None:
     """Refuse what `fit` can't train on, before anything is written."""
     if num_epochs < 1 or batch_size < 1:
         raise InputError(
             f"num_epochs and batch_size are at least 1, got {num_epochs} and {batch_size}"
         )
-    if batch_size > xs.shape[0]:
+    if batch_size > leading_size(xs):
         raise InputError(
-            f"a batch of {batch_size} is larger than the data of {xs.shape[0]} examples: take a "
-            f"batch_size of at most {xs.shape[0]}"
+            f"a batch of {batch_size} is larger than the data of {leading_size(xs)} examples: take "
+            f"a batch_size of at most {leading_size(xs)}"
         )
-    if held_out is not None and held_out.shape[1:] != xs.shape[1:]:
-        raise InputError(
-            f"validation examples have shape {held_out.shape[1:]}, training examples {xs.shape[1:]}"
-        )
+    ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
+    if held_out is not None and ours != theirs:
+        raise InputError(f"validation examples have shape {theirs}, training examples {ours}")
+
+
+def _named(xs: PyTree) -> dict[str, np.ndarray]:
+    parts, _ = jax.tree.flatten_with_path(xs)
+    return {"x" + jax.tree_util.keystr(path): part for path, part in parts}
+
+
+def leading_size(xs: PyTree) -> int:
+    """How many examples there are."""
+    return jax.tree.leaves(xs)[0].shape[0]

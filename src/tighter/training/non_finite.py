@@ -73,19 +73,25 @@ def _bad_terms(
     model: Any, objective: Trainable, xs: Array, key: Key[Array, ""]
 ) -> dict[str, Bool[Array, " batch"]]:
     """For each term, from the data on, which examples have a draw where it is not finite."""
+    missing = bool(getattr(model, "takes_missing", False))
 
     def bad(tree: Any) -> Bool[Array, ""]:
         leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
         return jnp.any(jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
+    def bad_data(x: Any) -> Bool[Array, ""]:
+        return bad(
+            jax.tree.map(lambda part: jnp.where(jnp.isnan(part), 0, part), x) if missing else x
+        )
+
     def terms(log_joint_of: Any, x: Any, posterior: Any, key: Any, index: Array) -> Array:
         z = draw(posterior, key=key)
-        told = [x, (posterior, z, posterior.log_prob(z))]
+        told = [(posterior, z, posterior.log_prob(z))]
         if isinstance(model, LatentVariableModel):
-            told += [model.prior.log_prob(z), model.likelihood(z).log_prob(x)]
+            told += [model.prior.log_prob(z), model.log_likelihood(x)(z)]
         else:
             told += [jnp.zeros(()), jnp.zeros(())]
-        flags = jnp.stack([bad(part) for part in (*told, log_joint_of(x)(z))])
+        flags = jnp.stack([bad_data(x), *(bad(part) for part in (*told, log_joint_of(x)(z)))])
         return flags[index].astype(float)
 
     rows = rows_of_batch(model, xs, key=key)

@@ -100,7 +100,7 @@ class Steps(eqx.Module):
 
     @eqx.filter_jit
     def run(
-        self, state: State, data: Array, until: Int[Array, ""]
+        self, state: State, data: PyTree, until: Int[Array, ""]
     ) -> tuple[State, Bool[Array, ""]]:
         """Take steps within one epoch until the step asked for, or to the first that is not finite.
 
@@ -113,10 +113,11 @@ class Steps(eqx.Module):
             The state, and whether all was finite. If not, the last step taken is the one at fault
             and the state is of no use.
         """
-        per_epoch = data.shape[0] // self.batch_size
+        num_examples = jax.tree.leaves(data)[0].shape[0]
+        per_epoch = num_examples // self.batch_size
         epoch = state.step // per_epoch
         order = jax.random.permutation(
-            jax.random.fold_in(self.keys.permutation, epoch), data.shape[0]
+            jax.random.fold_in(self.keys.permutation, epoch), num_examples
         )
 
         def step(carry: tuple[State, Bool[Array, ""]]) -> tuple[State, Bool[Array, ""]]:
@@ -145,7 +146,7 @@ class Steps(eqx.Module):
         return jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
 
     @eqx.filter_jit
-    def mean_bound(self, arrays: PyTree, data: Array) -> Float[Array, ""]:
+    def mean_bound(self, arrays: PyTree, data: PyTree) -> Float[Array, ""]:
         """Mean of the objective's bound over some examples, with the same draws at every call.
 
         Where the objective changes with the step, it is that of the last step, so that epochs can
@@ -156,26 +157,30 @@ class Steps(eqx.Module):
         transform_key, key = jax.random.split(self.keys.validation)
         if self.transform is not None:
             data = self.transform(data, key=transform_key)
-        size = min(self.batch_size, data.shape[0])
-        full = data.shape[0] // size
+        num = jax.tree.leaves(data)[0].shape[0]
+        size = min(self.batch_size, num)
+        full = num // size
 
-        def of_batch(batch: tuple[Array, Array]) -> Float[Array, ""]:
+        def of_batch(batch: tuple[PyTree, Array]) -> Float[Array, ""]:
             return jnp.sum(objective.batch(model, batch[0], key=batch[1]))
 
         keys = jax.random.split(key, full + 1)
-        batches = data[: full * size].reshape(full, size, *data.shape[1:])
+        batches = jax.tree.map(
+            lambda part: part[: full * size].reshape(full, size, *part.shape[1:]), data
+        )
         total = jnp.sum(jax.lax.map(of_batch, (batches, keys[:-1])))
-        if full * size < data.shape[0]:
-            total = total + of_batch((data[full * size :], keys[-1]))
-        return total / data.shape[0]
+        if full * size < num:
+            rest = jax.tree.map(lambda part: part[full * size :], data)
+            total = total + of_batch((rest, keys[-1]))
+        return total / num
 
     def batch(
-        self, data: Array, rows: Int[Array, " batch"], step: Int[Array, ""]
-    ) -> tuple[Array, Key[Array, ""]]:
+        self, data: PyTree, rows: Int[Array, " batch"], step: Int[Array, ""]
+    ) -> tuple[PyTree, Key[Array, ""]]:
         """The examples of a step, and the key of its draws."""
         both = jnp.stack([self.keys.transform, self.keys.draws])
         transform_key, key = jax.vmap(jax.random.fold_in, (0, None))(both, step)
-        xs = data[rows]
+        xs = jax.tree.map(lambda part: part[rows], data)
         if self.transform is not None:
             xs = self.transform(xs, key=transform_key)
         return xs, key
