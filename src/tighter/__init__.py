@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     )
     from tighter._errors import InputError
     from tighter.closed_forms import AnalyticEntropy, AnalyticKL
-    from tighter.evaluation import LogLikelihood, log_likelihood
+    from tighter.enumerated_labels import EnumeratedLabels
+    from tighter.evaluation import Imputation, LogLikelihood, impute, log_likelihood
     from tighter.expectations import expectation
     from tighter.objective import Objective
     from tighter.russian_roulette import SUMO
     from tighter.training import FitResult, fit
+    from tighter.weighted_surgery import WeightedSurgery
 
 __version__ = "0.1.0"
 
@@ -33,10 +35,13 @@ __all__ = [
     "SUMO",
     "AnalyticEntropy",
     "AnalyticKL",
+    "EnumeratedLabels",
     "FitResult",
+    "Imputation",
     "InputError",
     "LogLikelihood",
     "Objective",
+    "WeightedSurgery",
     "bounds",
     "data",
     "diagnostics",
@@ -45,6 +50,7 @@ __all__ = [
     "expectation",
     "fit",
     "gradients",
+    "impute",
     "log_likelihood",
     "models",
     "training",
@@ -53,13 +59,17 @@ __all__ = [
 _HOMES = {
     "AnalyticEntropy": "tighter.closed_forms",
     "AnalyticKL": "tighter.closed_forms",
+    "EnumeratedLabels": "tighter.enumerated_labels",
     "FitResult": "tighter.training",
+    "Imputation": "tighter.evaluation",
     "InputError": "tighter._errors",
     "LogLikelihood": "tighter.evaluation",
     "Objective": "tighter.objective",
     "SUMO": "tighter.russian_roulette",
+    "WeightedSurgery": "tighter.weighted_surgery",
     "expectation": "tighter.expectations",
     "fit": "tighter.training",
+    "impute": "tighter.evaluation",
     "log_likelihood": "tighter.evaluation",
 }
 

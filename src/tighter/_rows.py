@@ -39,12 +39,12 @@ class Rows(eqx.Module):
         """One function of every draw named, flattened to rows.
 
         Args:
-            function: (log_joint_of, x, posterior, key, *column entries) -> scalar.
+            function: (log_joint_of, x, posterior, key, *column entries) -> scalar or array.
             draws: Indices of draws, for each example.
             columns: Further arguments, shape (batch, draws) each.
 
         Returns:
-            Shape (batch, draws).
+            Shape (batch, draws, *shape of the function's value).
         """
 
         def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> Array:
@@ -61,7 +61,8 @@ class Rows(eqx.Module):
 
         per_example = jax.tree.map(spread, (self.xs, self.batched, self.keys))
         per_draw = (column.reshape(-1) for column in (draws, *columns))
-        return jax.vmap(row)(*per_example, *per_draw).reshape(draws.shape)
+        values = jax.vmap(row)(*per_example, *per_draw)
+        return values.reshape(*draws.shape, *values.shape[1:])
 
     def take(self, examples: Int[Array, " some"]) -> Rows:
         """Some of the examples."""

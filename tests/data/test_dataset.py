@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tighter._errors import InputError
-from tighter.data import Dataset, Splits, split
+from tighter.data import Column, Dataset, Schema, Splits, split
 
 
 def numbered(size: int, name: str = "numbered") -> Dataset:
@@ -153,4 +153,59 @@ def test_a_split_that_cannot_be_is_refused(options, words):
 def test_splits_of_different_shapes_are_refused():
     train, test = Dataset(np.zeros((5, 2, 2))), Dataset(np.zeros((3, 4)))
     with pytest.raises(InputError, match=r"\(2, 2\).*test set \(4,\)"):
+        Splits(train, train, test)
+
+
+SCHEMA = Schema((Column("a", "real"), Column("b", "binary", ("no", "yes"), "String")))
+
+
+def test_gaps_and_schema_are_kept():
+    x = np.array([[0.5, np.nan], [np.nan, 1], [2, 0]])
+    data = Dataset(x, schema=SCHEMA, missing=True)
+    np.testing.assert_array_equal(data.x, x.astype(np.float32))
+    assert repr(data) == "Dataset('data': 3 unlabelled examples of shape (2,), values missing)"
+    taken = data.take([2, 0])
+    assert taken.missing
+    assert taken.schema == SCHEMA
+    parts = split(Dataset(np.tile(x, (5, 1)), schema=SCHEMA, missing=True))
+    assert all(part.missing for part in (parts.train, parts.validation, parts.test))
+    assert parts.test.schema == SCHEMA
+
+
+def test_missing_may_be_said_where_nothing_is():
+    assert Dataset(np.ones((2, 2), int), missing=True).missing
+    assert not numbered(3).missing
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        ([[0, np.nan], [np.inf, 1], [np.nan, -np.inf]], ["2 infinite", "row 1"]),
+        ([[0, 1], [np.nan, np.nan]], ["1 of 2 rows", "missing: 1 (counted from 0)"]),
+        ([[1e300, np.nan]], ["1e+300", "too large for float32"]),
+    ],
+)
+def test_gaps_that_cannot_be(x, words):
+    with pytest.raises(InputError) as caught:
+        Dataset(np.array(x), missing=True)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_gaps_are_refused_unless_they_are_said():
+    with pytest.raises(InputError, match=r"1 non-finite.*missing=True"):
+        Dataset(np.array([[0, np.nan]]))
+
+
+def test_a_schema_of_another_shape_is_refused():
+    with pytest.raises(InputError, match=r"2 columns.*\(3,\)"):
+        Dataset(np.zeros((4, 3)), schema=SCHEMA)
+    with pytest.raises(InputError, match=r"2 columns.*\(2, 1\)"):
+        Dataset(np.zeros((4, 2, 1)), schema=SCHEMA)
+
+
+def test_splits_of_different_schemas_are_refused():
+    other = Schema((Column("a", "real"), Column("b", "binary", ("yes", "no"), "String")))
+    train, test = (Dataset(np.zeros((3, 2)), schema=schema) for schema in (SCHEMA, other))
+    with pytest.raises(InputError, match="test set has another schema"):
         Splits(train, train, test)

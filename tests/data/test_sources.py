@@ -4,10 +4,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tighter._errors import InputError
-from tighter.data import load
+from tighter.data import load, write_table
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -124,9 +125,9 @@ def test_a_path_that_is_not_there(source, tmp_path, monkeypatch):
 
 
 def test_an_unknown_suffix_says_what_is_read(tmp_path):
-    (tmp_path / "a.csv").write_text("1,2")
-    message = refused(tmp_path / "a.csv")
-    for word in ("'.csv'", ".npy, .npz", "folder of IDX", "'digits'"):
+    (tmp_path / "a.txt").write_text("1,2")
+    message = refused(tmp_path / "a.txt")
+    for word in ("'.txt'", ".npy, .npz, .csv, .tsv, .parquet", "folder of IDX", "'digits'"):
         assert word in message
     (tmp_path / "plain").write_text("1,2")
     assert "(none)" in refused(tmp_path / "plain")
@@ -172,7 +173,9 @@ def test_a_gzip_cut_short(tmp_path):
 @pytest.mark.parametrize(
     ("x", "words"),
     [
-        (np.array([[0.0, np.nan], [np.inf, 0.0]]), ["2 non-finite", "row 0"]),
+        (np.array([[0.0, np.nan], [np.inf, 0.0]]), ["1 infinite", "row 1"]),
+        (np.array([[0.0, 1.0], [np.nan, np.nan]]), ["1 of 2 rows", "missing: 1 (counted"]),
+        (np.array([[0.0, np.nan], [1.0, np.nan]]), ["1 of 2 columns", "missing: 1 (counted"]),
         (np.zeros(9), ["(N, ...)", "(9,)"]),
         (np.zeros((0, 9)), ["empty"]),
         (np.array([["a", "b"]]), ["real numbers"]),
@@ -239,3 +242,89 @@ def test_mnist():
     total = splits.train.x.sum(dtype=np.float64) + splits.validation.x.sum(dtype=np.float64)
     np.testing.assert_allclose(total / (60000 * 784), 0.1307, atol=5e-5)
     np.testing.assert_allclose(splits.test.x.mean(dtype=np.float64), 0.1325, atol=5e-5)
+
+
+def test_an_array_with_gaps_says_so_in_all_parts(tmp_path):
+    x = np.zeros((20, 3, 2))
+    x[4, 1] = np.nan
+    np.savez(tmp_path / "a.npz", x_train=x, x_test=np.ones((5, 3, 2)))
+    splits = load(tmp_path / "a.npz")
+    assert splits.train.missing
+    assert splits.validation.missing
+    assert splits.test.missing
+    np.savez(tmp_path / "b.npz", x_train=np.ones((20, 3, 2)), x_test=x)
+    assert load(tmp_path / "b.npz").train.missing
+    np.save(tmp_path / "c.npy", np.ones((20, 2)))
+    assert not load(tmp_path / "c.npy").train.missing
+
+
+def table(tmp_path, suffix=".csv"):
+    frame = pl.DataFrame(
+        {
+            "id": [f"r{row}" for row in range(20)],
+            "size": [row / 4 for row in range(19)] + [None],
+            "number": [row % 7 for row in range(20)],
+            "color": ["red", "green", "blue", None] * 5,
+        }
+    )
+    path = tmp_path / f"shop{suffix}"
+    write_table(frame, path)
+    return frame, path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table_comes_with_its_schema(tmp_path, suffix):
+    frame, path = table(tmp_path, suffix)
+    splits = load(path, drop=["id"], kinds={"number": "count"}, seed=3)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [16, 2, 2]
+    schema = splits.train.schema
+    assert schema is not None
+    assert [column.kind for column in schema.columns] == ["real", "count", "categorical"]
+    assert splits.train.name == "shop"
+    assert splits.train.missing
+    rows = [schema.decode(part.x) for part in (splits.train, splits.validation, splits.test)]
+    order = ["size", "number", "color"]
+    assert pl.concat(rows).sort(order).equals(frame.drop("id").sort(order))
+    assert not load(path, drop=["id", "size", "color"]).train.missing
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"drop": ["colour"]}, ["drop=", "'colour'", "did you mean 'color'?"]),
+        ({"drop": ["id", "size", "number", "color"]}, ["leaves no column"]),
+        ({"drop": ["size"], "kinds": {"size": "unit"}}, ["kinds=", "'size'"]),
+        ({"kinds": {"size": "unit"}}, ["'size'", "1.25", "row 5"]),
+        ({"array": "x"}, ["array='x'"]),
+    ],
+)
+def test_a_table_that_cannot_be_data_names_its_file(tmp_path, options, words):
+    _, path = table(tmp_path)
+    message = refused(path, **options)
+    for word in [str(path), *words]:
+        assert word in message
+
+
+def test_a_table_whose_rows_are_missing(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n,\n2,3\n?,NA\n")
+    assert f"{path}: nothing is known of 2 of 4 rows, all of them missing: 1, 3" in refused(path)
+
+
+def test_a_table_that_is_not_there(tmp_path):
+    assert "No such file" in refused(tmp_path / "a.csv", drop=["a"])
+
+
+@pytest.mark.parametrize("options", [{"drop": ["a"]}, {"kinds": {"a": "real"}}, {"header": True}])
+def test_options_of_tables_for_what_is_none(options):
+    (name,) = options
+    assert f"{name}= is said of a .csv, .tsv, .parquet table" in refused("digits", **options)
+
+
+def test_the_header_of_a_table_can_be_said(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(f"{row},{row / 2}" for row in range(20)))
+    assert len(load(path).train) == 16
+    schema = load(path, header=True).train.schema
+    assert schema is not None
+    assert schema.names == ("0", "0.0")

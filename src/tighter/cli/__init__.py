@@ -12,6 +12,7 @@ import typer
 from tighter.cli.compare import compare
 from tighter.cli.diagnose import diagnose
 from tighter.cli.evaluate import evaluate
+from tighter.cli.impute import impute
 from tighter.cli.info import info
 from tighter.cli.report import report
 from tighter.cli.reproduce import reproduce
@@ -25,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, diagnose, compare, sample, report, reproduce, info):
+for command in (train, evaluate, diagnose, compare, sample, impute, report, reproduce, info):
     app.command(no_args_is_help=False)(command)
 
 

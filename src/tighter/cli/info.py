@@ -16,7 +16,11 @@ _SIGNS = {"unbiased": "âœ“", "biased": "biased", "follows another objective": "â
 
 def info(
     what: Annotated[
-        str | None, typer.Argument(help="estimators: what each needs and costs", show_default=False)
+        str | None,
+        typer.Argument(
+            help="estimators: what each needs and costs; models: the families to compose",
+            show_default=False,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON")] = False,
 ) -> None:
@@ -26,9 +30,16 @@ def info(
       tighter info --json
 
       tighter info estimators
+
+      tighter info models
     """
     if what is not None:
-        _tell_estimators(what, json=json)
+        tables = {"estimators": _tell_estimators, "models": _tell_models}
+        if what not in tables:
+            from tighter._names import unknown
+
+            raise unknown("table", what, tables)
+        tables[what](json=json)
         return
     import jax
 
@@ -85,13 +96,37 @@ def info(
         console.print(f"{', '.join(estimators)}: {reason}", highlight=False)
 
 
-def _tell_estimators(what: str, *, json: bool) -> None:
+def _tell_models(*, json: bool) -> None:
+    """Every family of observations, priors and posteriors, and every network."""
+    from tighter.models import catalog
+
+    if json:
+        print_json(
+            {
+                kind: [dataclasses.asdict(line) for line in catalog.of_kind(kind)]
+                for kind in catalog.KINDS
+            }
+        )
+        return
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=max(Console().width, _WIDTH))
+    for kind in catalog.KINDS:
+        table = Table(title=kind, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        table.add_column("name", no_wrap=True)
+        table.add_column("over")
+        table.add_column("")
+        for line in catalog.of_kind(kind):
+            table.add_row(line.name, line.over, line.summary.replace("$", ""))
+        console.print(table)
+
+
+def _tell_estimators(*, json: bool) -> None:
     """Needs, costs and bias of every estimator."""
-    from tighter._names import unknown
     from tighter.gradients import catalog
 
-    if what != "estimators":
-        raise unknown("table", what, ["estimators"])
     parts = {"bounds": catalog.of_bounds(), "expectations": catalog.of_expectations()}
     if json:
         print_json(

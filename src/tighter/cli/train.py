@@ -18,6 +18,9 @@ _PLACES = {
     "gradient": ("objective", "gradient"),
     "num_samples": ("objective", "num_samples"),
     "num_backward": ("objective", "num_backward"),
+    "observation": ("model", "observation"),
+    "prior": ("model", "prior"),
+    "posterior": ("model", "posterior"),
     "latent": ("model", "latent"),
     "epochs": ("training", "epochs"),
     "seed": ("training", "seed"),
@@ -30,11 +33,25 @@ def train(
         typer.Argument(help="Folder of the run [runs/DATA-BOUND-N]", show_default=False),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="digits, a folder of IDX files, a .npy or .npz file [digits]")
+        str | None,
+        typer.Option(help="digits, a folder of IDX files, .npy, .npz, .csv, .parquet [digits]"),
     ] = None,
     bound: Annotated[str | None, typer.Option(help="elbo, iwae, renyi:0.5, … [iwae]")] = None,
     gradient: Annotated[
-        str | None, typer.Option(help="Gradient estimator [doubly-reparameterized]")
+        str | None,
+        typer.Option(help="Gradient estimator [doubly-reparameterized; vimco for discrete z]"),
+    ] = None,
+    observation: Annotated[
+        str | None,
+        typer.Option(
+            help="Family p(x|z): gaussian:0.1, student-t, … [bernoulli; mixed for tables]"
+        ),
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Family p(z): mixture:10, vampprior, flow, … [standard]")
+    ] = None,
+    posterior: Annotated[
+        str | None, typer.Option(help="Family q(z|x): full, flow, bernoulli, … [diagonal]")
     ] = None,
     num_samples: Annotated[int | None, typer.Option(help="Draws in a bound, K [8]")] = None,
     num_backward: Annotated[
@@ -61,6 +78,8 @@ def train(
       tighter train
 
       tighter train --data mnist/ --bound iwae --num-samples 50 --num-backward 8
+
+      tighter train --data wine.csv --observation student-t --prior mixture:10 --posterior flow
 
       tighter train runs/two --latent 2 --set training.batch_size=100
 

@@ -53,7 +53,7 @@ class Column:
         ):
             raise InputError(
                 f"column {self.name!r} cannot be of type {self.dtype!r}; "
-                "whole and floating numbers, decimals, text and booleans can be data"
+                "drop it, or make it whole or floating numbers, decimals, text or booleans"
             )
         if len(set(self.categories)) != len(self.categories):
             raise InputError(f"column {self.name!r} has a category twice; name each once")
@@ -65,8 +65,8 @@ class Column:
         number = len(self.categories)
         if self.kind == "binary" and number != 2:
             raise InputError(
-                f"column {self.name!r} has {number} levels ({_listed(self.categories)}), and binary "
-                "has two; choose categorical"
+                f"column {self.name!r} has {number} levels ({_listed(self.categories)}), and "
+                "binary has two; choose categorical"
             )
         if self.kind == "categorical" and number < 2:
             raise InputError(
@@ -110,13 +110,12 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
         return column
     if kind is None and dtype in _TEXT:
         _refuse_text_among_numbers(series)
-    # Anything that cannot be data is refused here, before its levels are looked for.
-    plain = Column(series.name, "real", (), "Float64" if _has_levels(dtype) else dtype)
-    if kind is None:
-        whole_with_two = dtype in _WHOLE and series.drop_nulls().n_unique() == 2
-        if not (_has_levels(dtype) or whole_with_two):
-            encode_column(series, plain)
-            return plain
+    if kind is None and not _has_levels(series, dtype):
+        column = Column(series.name, "real", (), dtype)
+        encode_column(series, column)
+        return column
+    if series.dtype.is_float():
+        _refuse_infinite(series.to_numpy(), series.name)
     categories = _categories(series)
     if kind is None:
         kind = "binary" if len(categories) == 2 else "categorical"
@@ -155,12 +154,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
         return codes.to_numpy()
     _refuse_text(series, "holds numbers")
     values = series.cast(pl.Float64).to_numpy()
-    _refuse(
-        np.isinf(values),
-        values,
-        f"column {column.name!r} has the infinite value {{value}} in {{row}}; "
-        "mend it, or leave the cell empty",
-    )
+    _refuse_infinite(values, column.name)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
     _refuse(
@@ -243,7 +237,9 @@ def refuse_missing_rows(x: np.ndarray) -> None:
         )
 
 
-def _has_levels(dtype: str) -> bool:
+def _has_levels(series: polars.Series, dtype: str) -> bool:
+    if dtype in _WHOLE:
+        return series.drop_nulls().n_unique() == 2
     return dtype in (*_TEXT, "Boolean")
 
 
@@ -251,12 +247,11 @@ def _levels(series: polars.Series) -> polars.Series:
     """Each value as text; whole numbers alike, whatever their type."""
     import polars as pl
 
-    if not series.dtype.is_numeric():
-        return series.cast(pl.String)
-    if series.dtype.is_integer():
+    if not series.dtype.is_numeric() or series.dtype.is_integer():
         return series.cast(pl.String)
     # Adding 0 makes 0 of -0.
     numbers = series.cast(pl.Float64) if series.dtype.is_decimal() else series
+    _refuse_infinite(numbers.to_numpy(), series.name)
     return (numbers.fill_nan(None) + 0.0).cast(pl.String).str.replace(r"\.0$", "")
 
 
@@ -288,6 +283,15 @@ def _polars_type(column: Column) -> Any:
     if decimal := _DECIMAL.fullmatch(column.dtype):
         return pl.Decimal(int(decimal[1]), int(decimal[2]))
     return getattr(pl, column.dtype)
+
+
+def _refuse_infinite(values: np.ndarray, name: str) -> None:
+    _refuse(
+        np.isinf(values),
+        values,
+        f"column {name!r} has the infinite value {{value}} in {{row}}; "
+        "mend it, or leave the cell empty",
+    )
 
 
 def _refuse_text(series: polars.Series, what: str) -> None:

@@ -82,7 +82,7 @@ def check_pixels(
     Raises:
         InputError: If a value is outside [0, 1].
     """
-    low, high = float(dataset.x.min()), float(dataset.x.max())
+    low, high = float(np.nanmin(dataset.x)), float(np.nanmax(dataset.x))
     if low >= 0 and high <= 1:
         return
     if binarization is Binarization.NONE:

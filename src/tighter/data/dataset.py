@@ -96,8 +96,7 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The three parts of a data set; none is empty, and their examples have one shape
-    and, if they are rows of tables, one schema.
+    """The three parts of a data set; none is empty, their examples have one shape and schema.
 
     Args:
         train: What the parameters are fitted to.
@@ -226,14 +225,15 @@ def _examples(x: np.ndarray, *, missing: bool) -> np.ndarray:
         row = int(np.argmin(finite.reshape(len(x), -1).all(axis=1)))
         raise InputError(
             f"x has {np.count_nonzero(~finite)} non-finite values ({np.count_nonzero(np.isnan(x))} "
-            f"of them NaN), the first in row {row}; drop those rows, fill the "
-            "values in, or say missing=True where NaN is a missing value"
+            f"of them NaN), the first in row {row}; drop those rows, fill "
+            "the values in, or say missing=True where NaN is a missing value"
         )
     with np.errstate(over="ignore"):
         single = np.asarray(x, dtype=np.float32, order="C")
     if x.dtype.kind == "f" and x.dtype.itemsize > 4 and not np.isfinite(single[finite]).all():
         raise InputError(
-            f"x reaches {np.abs(x[finite]).max():g}, too large for float32; rescale it, e.g. x / x.std()"
+            f"x reaches {np.abs(x[finite]).max():g}, too large for float32; rescale it, "
+            "e.g. x / x.std()"
         )
     return single
 

@@ -30,9 +30,9 @@ class Raw:
 def to_datasets(parts: Mapping[Part, Raw], name: str) -> dict[Part, Dataset]:
     """Turn what was read into data sets on one scale.
 
-    NaN is a missing value. 8-bit images (uint8 with a value above 1 in any part) are divided by 255; everything else keeps
-    its numbers. All parts are judged together, so that a dark test set is not left unscaled, nor
-    the train set without gaps taken to be another kind than a test set with some.
+    NaN is a missing value. 8-bit images (uint8 with a value above 1 in any part) are divided by
+    255; everything else keeps its numbers. All parts are judged together, so that a dark test set
+    is not left unscaled, and values may be missing in all parts or in none.
 
     Args:
         parts: What was read.

@@ -17,6 +17,7 @@ from tighter.data.raw import Part, Raw, to_datasets
 from tighter.data.table import SUFFIXES, infer_schema, read_table, without_columns
 
 _ARCHIVES = (".npy", ".npz")
+_FILES = ", ".join((*_ARCHIVES, *SUFFIXES))
 _IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx\d-ubyte(\.gz)?")
 _IDX_EXPECTED = (
     "train-images-idx3-ubyte and, where they exist, train-labels-idx1-ubyte, "
@@ -76,11 +77,11 @@ def load(
     check_fraction("test", test)
     try:
         path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
-        if path is not None and path.suffix.lower() in SUFFIXES and path.is_file():
+        if path is not None and path.suffix.lower() in SUFFIXES and not path.is_dir():
             _refuse_array(source, array)
-            datasets = {"train": _table(path, drop, kinds, header)}
+            datasets = {"train": _table(path, drop=drop, kinds=kinds, header=header)}
         else:
-            _refuse_table_options(source, drop, kinds, header)
+            _refuse_table_options(source, drop=drop, kinds=kinds, header=header)
             datasets = _read(source, array)
     except OSError as error:
         raise InputError(
@@ -116,7 +117,7 @@ def _read(source: str | Path, array: str | None) -> dict[Part, Dataset]:
         raise InputError(f"{path} is one file of several; name its folder, {path.parent}")
     raise InputError(
         f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
-        f"{', '.join((*_ARCHIVES, *SUFFIXES))}, a folder of IDX files, and the word 'digits'"
+        f"{_FILES}, a folder of IDX files, and the word 'digits'"
     )
 
 
@@ -128,7 +129,7 @@ def _refuse_array(source: str | Path, array: str | None) -> None:
 
 
 def _refuse_table_options(
-    source: object, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
+    source: object, *, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
 ) -> None:
     given = ["drop="] * bool(drop) + ["kinds="] * bool(kinds) + ["header="] * (header is not None)
     if given:
@@ -139,7 +140,7 @@ def _refuse_table_options(
 
 
 def _table(
-    path: Path, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
+    path: Path, *, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
 ) -> Dataset:
     frame = read_table(path, header=header)
     try:
@@ -156,7 +157,7 @@ def _not_found(source: str) -> str:
     if difflib.get_close_matches(source.lower(), ["digits"]):
         return f"there is no data source {source!r}; did you mean 'digits'?"
     return (
-        f"there is no file or folder {source!r}; give an existing {', '.join((*_ARCHIVES, *SUFFIXES))} or "
+        f"there is no file or folder {source!r}; give an existing {_FILES} or "
         "folder of IDX files, or the word 'digits'"
     )
 

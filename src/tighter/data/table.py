@@ -189,7 +189,7 @@ def infer_schema(
         and values.n_unique() == 1
     ]:
         raise InputError(
-            f"{_listed(constant)} is the same in every row; drop={constant} leaves "
+            f"the same value stands in every row of {_listed(constant)}; drop={constant} leaves "
             f"{'it' if len(constant) == 1 else 'them'} out"
         )
     return Schema(tuple(infer_column(frame[name], overrides.get(name)) for name in frame.columns))

@@ -23,7 +23,7 @@ from tighter.diagnostics._posteriors import (
     unit_pair,
     units_of,
 )
-from tighter.distributions import has_closed_form, kl
+from tighter.distributions import draw, has_closed_form, kl
 
 # A variance of n numbers errs by √(2/n) of itself, a distribution function by .5/√n: below these
 # nothing is concluded.
@@ -45,6 +45,8 @@ class ActiveUnits(NamedTuple):
         threshold: What the variance is compared with.
         num_examples: N.
         warnings: Signs of collapse, in words; empty if there are none. Units are counted from 0.
+        parts: Which units are of which part of z, by its name in the dict that z is; {"z": all}
+            where z is an array.
     """
 
     count: int
@@ -55,6 +57,12 @@ class ActiveUnits(NamedTuple):
     threshold: float
     num_examples: int
     warnings: tuple[str, ...]
+    parts: dict[str, slice]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many units are active in each part of z."""
+        return {name: int(self.active[units].sum()) for name, units in self.parts.items()}
 
 
 class AggregatedPosterior(NamedTuple):
@@ -106,7 +114,8 @@ def active_units(
         key: Random key for them.
 
     Returns:
-        Count, variances and warnings. Latents that are pytrees are told leaf by leaf.
+        Count, variances and warnings. The units of a z of several parts stand one part after the
+        other, as `parts` says.
 
     Raises:
         InputError: If there are too few examples, or the posterior has no mean and no draws were
@@ -135,9 +144,10 @@ def active_units(
     error = squares.std(axis=0, ddof=1) / np.sqrt(num)
     active = variance > threshold
     divergence = _unit_kl(rows, model)
-    words = _warnings(variance, error, divergence, threshold)
+    parts = _parts(rows)
+    words = _warnings(variance, error, divergence, threshold, parts)
     return ActiveUnits(
-        int(active.sum()), variance, error, active, divergence, threshold, num, words
+        int(active.sum()), variance, error, active, divergence, threshold, num, words, parts
     )
 
 
@@ -192,6 +202,18 @@ def _check_finite(means: Float[np.ndarray, "examples latent"]) -> None:
 
 def _flat(z: PyTree) -> Array:
     return ravel_pytree(z)[0]
+
+
+def _parts(rows: Rows) -> dict[str, slice]:
+    """Which units of the flattened z are of which part."""
+    posterior = rows.example_posterior()
+    z = eqx.filter_eval_shape(draw, posterior, key=rows.keys[0])
+    parts, start = {}, 0
+    for path, leaf in jax.tree.leaves_with_path(z):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "z"
+        parts[name] = slice(start, start + leaf.size)
+        start += leaf.size
+    return parts
 
 
 def _has_mean(rows: Rows) -> bool:
@@ -263,6 +285,7 @@ def _warnings(
     error: Float[np.ndarray, " latent"],
     divergence: Float[np.ndarray, " latent"] | None,
     threshold: float,
+    parts: dict[str, slice],
 ) -> tuple[str, ...]:
     words, num = [], variance.size
     idle = np.flatnonzero(variance <= threshold)
@@ -274,13 +297,13 @@ def _warnings(
     elif idle.size:
         words.append(
             f"{idle.size} of {num} units carry nothing (the posterior's mean varies by no more "
-            f"than {threshold:g}): {_listed(idle)}"
+            f"than {threshold:g}): {_listed(idle, parts)}"
         )
     unsure = np.flatnonzero(np.abs(variance - threshold) < 2 * error)
     if unsure.size:
         words.append(
             f"too few examples to tell on which side of {threshold:g} the variance of some units "
-            f"is: {_listed(unsure)}"
+            f"is: {_listed(unsure, parts)}"
         )
     if divergence is not None:
         dear = idle[divergence[idle] > _COSTS]
@@ -292,5 +315,13 @@ def _warnings(
     return tuple(words)
 
 
-def _listed(units: Int[np.ndarray, " some"]) -> str:
-    return ", ".join(map(str, units))
+def _listed(units: Int[np.ndarray, " some"], parts: dict[str, slice]) -> str:
+    """The units, by the parts of z if there are several."""
+    if len(parts) == 1:
+        return ", ".join(map(str, units))
+    told = []
+    for name, part in parts.items():
+        inside = units[(units >= part.start) & (units < part.stop)] - part.start
+        if inside.size:
+            told.append(f"{name} {', '.join(map(str, inside))}")
+    return "; ".join(told)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 from numpyro.distributions import Distribution
 
 from tighter._errors import InputError
@@ -18,6 +19,9 @@ from tighter.distributions.reparameterization import as_reparameterized
 
 Part = Any
 Latents = dict[str, Any]
+
+# Log weight of a component that isn't there: its weight is 0, and no infinity meets a derivative.
+ABSENT = -1e30
 
 
 class Chain(eqx.Module):
@@ -105,8 +109,14 @@ class Experts(eqx.Module):
     reparameterization and the plain score function; `GeneralizedDoublyReparameterized` and
     `Reparameterized` hold.
 
+    Which experts are there may be told by values, different from example to example in one
+    compiled program. Then draw i is of present expert i mod P, the mixture that of the P present,
+    and K a multiple of every P that can be (`num_turns`).
+
     Args:
-        components: As in `Mixture`: a numpyro distribution of batch shape (C,).
+        components: As in `Mixture`: a numpyro distribution of batch shape (C,); finite where an
+            expert is absent.
+        present: Which experts there are; all if left out, and where none is.
 
     References:
         Shi, Siddharth, Paige & Torr, "Variational mixture-of-experts autoencoders for multi-modal
@@ -115,29 +125,42 @@ class Experts(eqx.Module):
     """
 
     components: Distribution
+    present: Bool[Array, " C"] | None
 
-    def __init__(self, components: Distribution):
+    def __init__(self, components: Distribution, *, present: Bool[Array, " C"] | None = None):
         if len(components.batch_shape) != 1:
             raise InputError(
                 f"experts are a distribution of batch shape (C,), got {components.batch_shape}: "
                 "write .to_event(1) for vectors"
             )
+        if present is not None and present.shape != components.batch_shape:
+            raise InputError(
+                f"present says of each of {components.batch_shape[0]} experts whether it is there, "
+                f"got shape {present.shape}"
+            )
         location_scale(components)  # refuses other families
         self.components = components
+        self.present = None if present is None else present | ~jnp.any(present)
 
     @property
     def num_strata(self) -> int:
-        """How many experts there are."""
-        return self.components.batch_shape[0]
+        """What the number of draws is a multiple of."""
+        num = self.components.batch_shape[0]
+        return num if self.present is None else num_turns(num)
 
     @property
     def mixture(self) -> Mixture:
         """The density that every draw is weighed by."""
-        return Mixture(jnp.zeros(self.num_strata), self.components)
+        return _mixture(self.components, self.present)
 
     def stratum(self, index: Int[Array, ""]) -> ExpertInTurn:
         """The expert whose turn it is."""
-        return ExpertInTurn(self.components, index % self.num_strata)
+        if self.present is None:
+            turn = index % self.num_strata
+        else:
+            # The present ones first, in their order.
+            turn = jnp.argsort(~self.present)[index % jnp.sum(self.present)]
+        return ExpertInTurn(self.components, self.present, turn)
 
     def log_prob(self, value: Array) -> Array:
         """Log density of the mixture, in nats."""
@@ -152,6 +175,7 @@ class ExpertInTurn(eqx.Module):
     """A draw's posterior: drawn from one expert, weighed by the mixture."""
 
     components: Any
+    present: Bool[Array, " C"] | None
     index: Int[Array, ""]
 
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
@@ -160,7 +184,7 @@ class ExpertInTurn(eqx.Module):
 
     def log_prob(self, value: Array) -> Array:
         """Log density of the mixture, in nats."""
-        return self._mixture().log_prob(value)
+        return _mixture(self.components, self.present).log_prob(value)
 
     def drawn_log_prob(self, value: Array) -> Array:
         """Log density of the expert, in nats."""
@@ -168,7 +192,14 @@ class ExpertInTurn(eqx.Module):
 
     def carry(self, value: Array) -> Array:
         """The value, moving as a draw of the mixture would."""
-        return self._mixture().carry(value)
+        return _mixture(self.components, self.present).carry(value)
 
-    def _mixture(self) -> Mixture:
-        return Mixture(jnp.zeros(self.components.batch_shape[0]), self.components)
+
+def num_turns(num_experts: int) -> int:
+    """The least number of draws in which any count of present experts has equal turns."""
+    return math.lcm(*range(1, num_experts + 1))
+
+
+def _mixture(components: Any, present: Bool[Array, " C"] | None) -> Mixture:
+    logits = jnp.zeros(components.batch_shape[0])
+    return Mixture(logits if present is None else jnp.where(present, logits, ABSENT), components)

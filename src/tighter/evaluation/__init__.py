@@ -6,6 +6,7 @@ from tighter.evaluation.bidirectional import (
     bidirectional,
     reverse_annealed_log_likelihood,
 )
+from tighter.evaluation.imputation import Imputation, impute
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from tighter.evaluation.psis import ParetoTail, pareto_k, pareto_tail
@@ -14,6 +15,7 @@ from tighter.evaluation.sandwich import Sandwich, sandwich
 __all__ = [
     "AnnealedLogLikelihood",
     "Bidirectional",
+    "Imputation",
     "JensenGap",
     "LogLikelihood",
     "ParetoTail",
@@ -21,6 +23,7 @@ __all__ = [
     "annealed_log_likelihood",
     "bidirectional",
     "fit_jensen_gap",
+    "impute",
     "log_likelihood",
     "pareto_k",
     "pareto_tail",

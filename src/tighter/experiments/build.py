@@ -15,10 +15,20 @@ from jaxtyping import Array, Key
 
 from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.data import Binarization, Splits, binarize, check_pixels, load
+from tighter.data import Binarization, Schema, Splits, binarize, check_pixels, load
 from tighter.experiments.build_objective import CONTINUOUS_GRADIENT, DISCRETE_GRADIENT
 from tighter.experiments.configuration import Configuration
-from tighter.models import VAE, Missing, Observation, Standardized, observation_from_name
+from tighter.models import (
+    VAE,
+    Missing,
+    MissingNotAtRandom,
+    Mixed,
+    Observation,
+    SemiAmortized,
+    Standardized,
+    Support,
+    observation_from_name,
+)
 from tighter.training import SCHEDULES
 
 _DISCRETE = ("bernoulli", "categorical")
@@ -28,20 +38,28 @@ def resolved(configuration: Configuration, splits: Splits) -> Configuration:
     """The configuration with what was left out decided by the data."""
     data, model, objective = configuration.data, configuration.model, configuration.objective
     train = splits.train
-    observation = model.observation or "bernoulli"
-    bernoulli = observation == "bernoulli"
-    binarization = "stochastic" if bernoulli else "none"
+    observation = model.observation or ("mixed" if train.schema else "bernoulli")
+    if observation == "categorical":  # as many as the data have
+        largest = max(np.nanmax(part.x) for part in (train, splits.validation, splits.test))
+        observation = f"categorical:{int(largest) + 1}"
+    bernoulli = observation == "bernoulli" and train.schema is None
     discrete = any(
         (name or "").partition(":")[0] in _DISCRETE for name in (model.prior, model.posterior)
     )
-    missing = any(np.isnan(part.x).any() for part in (train, splits.validation, splits.test))
+    parts = (train, splits.validation, splits.test)
+    standardize = model.standardize
+    if standardize is None:
+        fixed = observation == "mixed" or observation.partition(":")[0] == "gaussian"
+        standardize = len(train.shape) == 1 and not fixed and _of_numbers(observation, train.shape)
     changes: dict[str, dict[str, Any]] = {
         "training": {"epochs": configuration.training.epochs or (100 if len(train) < 5000 else 20)},
-        "data": {"binarization": data.binarization or binarization},
+        "data": {"binarization": data.binarization or ("stochastic" if bernoulli else "none")},
         "model": {
             "observation": observation,
-            "standardize": False if model.standardize is None else model.standardize,
-            "missing": missing if model.missing is None else model.missing,
+            "standardize": standardize,
+            "missing": any(part.missing for part in parts)
+            if model.missing is None
+            else model.missing,
         },
         "objective": {
             "gradient": objective.gradient
@@ -81,43 +99,75 @@ def build_data(configuration: Configuration) -> Splits:
     splits = load(
         data.source,
         array=data.array,
+        header=data.header,
+        drop=data.drop,
+        kinds=_pairs(data.kinds, "data.kinds=age=count"),
         validation=data.validation,
         test=data.test,
         seed=configuration.training.seed,
     )
+    schema = splits.train.schema
     decided = resolved(configuration, splits)
-    observation = build_observation(decided, splits.train.shape)
+    observation = build_observation(decided, splits.train.shape, schema)
     binarization = Binarization(decided.data.binarization)
     for part in (splits.train, splits.validation, splits.test):
+        if part.missing and not decided.model.missing:
+            raise InputError(
+                f"{part.name} has missing entries (NaN): leave model.missing out, or fill them in"
+            )
         if binarization is not Binarization.NONE:
             check_pixels(part, binarization)
-        observation.check(part.x)
+        observation.check(part.x, names=schema.names if schema else ())
     return splits
 
 
-def build_observation(configuration: Configuration, shape: tuple[int, ...]) -> Observation:
+def build_observation(
+    configuration: Configuration, shape: tuple[int, ...], schema: Schema | None = None
+) -> Observation:
     """The observation family of a resolved configuration."""
     model = configuration.model
-    observation = observation_from_name(model.observation or "bernoulli", shape)
-    if model.standardize:
-        if observation.support != Standardized(observation, shape).support:
+    name = model.observation or "bernoulli"
+    overrides = _pairs(model.columns, "model.columns=income=log-normal")
+    if name == "mixed":
+        if schema is None:
             raise InputError(
-                f"model.standardize is for families over all numbers, and {model.observation!r} "
-                f"explains {observation.support}: leave it out"
+                "the observation 'mixed' is for the columns of a table (.csv, .parquet): name one "
+                "family for an array"
+            )
+        observation = Mixed.from_schema(schema.columns, overrides)
+    else:
+        if overrides:
+            raise InputError(f"model.columns goes with the observation 'mixed', got {name!r}")
+        if schema is not None:
+            _refuse_words(schema, name)
+        observation = observation_from_name(name, shape)
+    if model.standardize:
+        if name == "mixed" or not _of_numbers(name, shape):
+            raise InputError(
+                f"model.standardize is for one family over all numbers, and {name!r} is none: "
+                "leave it out"
             )
         observation = Standardized(observation, shape)
     return Missing(observation) if model.missing else observation
 
 
-def build_model(configuration: Configuration, shape: tuple[int, ...], xs: np.ndarray | None) -> VAE:
+def build_model(
+    configuration: Configuration,
+    shape: tuple[int, ...],
+    xs: np.ndarray | None,
+    schema: Schema | None = None,
+) -> Any:
     """The model before training, from the configuration's seed and the training examples.
 
     Args:
         configuration: A resolved one.
         shape: Shape of one example.
         xs: Training examples (N, *shape); None where parameters are about to be loaded.
+        schema: The columns of a table.
     """
     model = configuration.model
+    if model.mask and model.refinement:
+        raise InputError("model.mask and model.refinement don't go together: leave one out")
     try:
         # One program to compile instead of one a layer; it runs once, so that speed is no matter.
         options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
@@ -129,12 +179,17 @@ def build_model(configuration: Configuration, shape: tuple[int, ...], xs: np.nda
             hidden=model.hidden,
             network=model.network,
             activation=model.activation,
-            observation=build_observation(configuration, shape),
+            observation=build_observation(configuration, shape, schema),
             posterior=model.posterior,
             prior=model.prior,
             key=key,
         )
-        return built if xs is None else built.started(xs, key=key)
+        built = built if xs is None else built.started(xs, key=key)
+        if model.mask:
+            return MissingNotAtRandom.create(built, shape, mask=model.mask, key=key)
+        if model.refinement:
+            return SemiAmortized.create(built, num_steps=model.refinement)
+        return built
     except InputError:
         raise
     except ValueError as error:
@@ -162,3 +217,25 @@ def build_transform(configuration: Configuration) -> Callable[..., Array]:
         return jnp.where(jnp.isnan(xs), xs, binarize(xs, binarization=binarization, key=key))
 
     return transform
+
+
+def _of_numbers(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a family explains every number."""
+    return observation_from_name(name, shape).support == Support()
+
+
+def _pairs(words: tuple[str, ...], example: str) -> dict[str, str]:
+    """From "column=word" to a dictionary."""
+    pairs = dict(word.partition("=")[::2] for word in words)
+    if not all(name and value for name, value in pairs.items()):
+        raise InputError(f"write column=word (--set {example}), got {', '.join(words)}")
+    return pairs
+
+
+def _refuse_words(schema: Schema, observation: str) -> None:
+    for column in schema.columns:
+        if column.kind == "categorical":
+            raise InputError(
+                f"the column {column.name!r} holds categories, which {observation!r} doesn't "
+                "explain: take the observation 'mixed', or leave the column out (data.drop)"
+            )

@@ -19,8 +19,12 @@ class DataConfiguration:
     """What to learn from.
 
     Attributes:
-        source: "digits", a folder of IDX files, a .npy or a .npz file.
+        source: "digits", a folder of IDX files, a .npy, .npz, .csv, .tsv or .parquet file.
         array: The array of a .npz file to take, where its names don't tell.
+        header: Whether a table's first line holds names; left out, as it looks.
+        drop: Columns of a table to leave out.
+        kinds: What columns of a table hold, where their types don't tell: "age=count",
+            "zip=categorical".
         binarization: "none", "threshold" or "stochastic"; left out, stochastic for Bernoulli
             observations and none for others.
         validation: Share of the training examples held out for validation.
@@ -29,6 +33,9 @@ class DataConfiguration:
 
     source: str = "digits"
     array: str | None = None
+    header: bool | None = None
+    drop: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     binarization: str | None = None
     validation: float = 0.1
     test: float = 0.1
@@ -49,9 +56,13 @@ class ModelConfiguration:
             over the posterior's space.
         posterior: Family q(z|x), "diagonal", "full", "low-rank:5", "flow", "bernoulli", …, the
             number a rank, components or layers; left out, the usual one over the prior's space.
+        columns: Families of a table's columns, where not the usual ones: "income=log-normal".
         standardize: Whether numbers are explained in units of their standard deviations; left out,
-            those of tables are.
+            they are where x is a vector and the family over all numbers, of no fixed scale.
         missing: Whether entries of x may be missing; left out, if some are.
+        mask: "self-masking" or "linear", a model of which entries are missing; left out, they are
+            taken to be missing at random.
+        refinement: Steps from the encoder's output towards each example's best posterior.
     """
 
     network: str = "mlp"
@@ -61,8 +72,11 @@ class ModelConfiguration:
     observation: str | None = None
     prior: str | None = None
     posterior: str | None = None
+    columns: tuple[str, ...] = ()
     standardize: bool | None = None
     missing: bool | None = None
+    mask: str | None = None
+    refinement: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,8 +156,13 @@ class Configuration:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Plain nested dictionaries, as JSON and TOML have them."""
         nested = dataclasses.asdict(self)
-        nested["model"]["hidden"] = list(self.model.hidden)
-        return nested
+        return {
+            section: {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in values.items()
+            }
+            for section, values in nested.items()
+        }
 
     def updated(self, changes: Mapping[str, Any], *, where: str) -> Configuration:
         """The same with some values replaced.
@@ -242,13 +261,18 @@ def _converted(value: Any, hint: Any, place: str) -> Any:
     if hint is str and isinstance(value, str):
         return value
     if typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
+        listed = {int: "a list of whole numbers", str: "a list of words"}[kind]
+        if kind is str and isinstance(value, str):
+            value = [word.strip() for word in value.split(",")]
         values = value if isinstance(value, list | tuple) else [value]
-        if all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+        if all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
             return tuple(values)
+        raise InputError(f"{place} is {listed}, got {value!r}")
     wanted = {
         int: "a whole number",
         float: "a number",
         str: "a word in quotes",
         bool: "true or false",
     }
-    raise InputError(f"{place} is {wanted.get(hint, 'a list of whole numbers')}, got {value!r}")
+    raise InputError(f"{place} is {wanted[hint]}, got {value!r}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter.data import Schema
 from tighter.experiments.configuration import Configuration
 
 CONFIGURATION = "configuration.json"
@@ -33,6 +34,11 @@ class RunFolder:
     configuration: Configuration
     shape: tuple[int, ...]
     record: dict[str, Any]
+
+    @property
+    def schema(self) -> Schema | None:
+        """The columns of a table; None for arrays."""
+        return Schema.from_dict(self.record["schema"]) if self.record.get("schema") else None
 
 
 def open_run(path: Path) -> RunFolder:

@@ -11,21 +11,23 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tighter.data import Splits
-from tighter.models import VAE
+from tighter.models import VAE, LatentVariableModel, MissingNotAtRandom
 
 _SAMPLES, _RECONSTRUCTIONS, _ENCODINGS, _GRID = 64, 12, 2000, 20
 _DRAWS = 32
 
 
 @eqx.filter_jit
-def sample_means(model: VAE, key: Key[Array, ""], num: int) -> Float[Array, "num ..."]:
+def sample_means(
+    model: LatentVariableModel, key: Key[Array, ""], num: int
+) -> Float[Array, "num ..."]:
     """Means of p(x|z) for z from the prior."""
     zs = jax.vmap(model.prior.sample)(jax.random.split(key, num))
-    return jax.vmap(lambda z: model.likelihood(z).mean)(zs)
+    return jax.vmap(model.likelihood_mean)(zs)
 
 
 def picture_arrays(
-    model: VAE, splits: Splits, transform, *, key: Key[Array, ""]
+    model: LatentVariableModel, splits: Splits, transform, *, key: Key[Array, ""]
 ) -> dict[str, np.ndarray]:
     """Prior samples, reconstructions, encodings with their labels, and the grid of a 2-D latent."""
     sample_key, transform_key, reconstruct_key = jax.random.split(key, 3)
@@ -33,20 +35,24 @@ def picture_arrays(
     encoded = transform(jnp.asarray(encoded), key=transform_key)
     shown = encoded[: min(_RECONSTRUCTIONS, len(splits.test))]
     keys = jax.random.split(reconstruct_key, shown.shape[0])
+    # Where missing entries are latents as well, z is the part to look at.
+    encoder = model.vae if isinstance(model, MissingNotAtRandom) else model
     arrays = {
         "prior_samples": sample_means(model, sample_key, _SAMPLES),
         "originals": shown,
         "reconstructions": jax.jit(jax.vmap(model.reconstruct))(shown, keys),
-        "encodings": jax.jit(jax.vmap(lambda x: _center(model.posterior(x))))(encoded),
+        "encodings": jax.jit(jax.vmap(lambda x: _center(encoder.posterior(x)).reshape(-1)))(
+            encoded
+        ),
     }
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
         arrays["encoding_labels"] = labels[:_ENCODINGS]
-    if model.num_latent == 2:
+    if isinstance(model, VAE) and model.is_plane:
         quantiles = jax.scipy.special.ndtri((jnp.arange(_GRID) + 0.5) / _GRID)
         across, up = jnp.meshgrid(quantiles, quantiles[::-1])
         zs = jnp.stack([across, up], axis=-1).reshape(-1, 2)
-        means = jax.jit(jax.vmap(lambda z: model.likelihood(z).mean))(zs)
+        means = jax.jit(jax.vmap(model.likelihood_mean))(zs)
         arrays["grid"] = means.reshape(_GRID, _GRID, *means.shape[1:])
     return {name: np.asarray(array) for name, array in arrays.items()}
 

@@ -18,20 +18,19 @@ from tighter.experiments.build import build_model, build_transform, check_seed
 from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.folder import RunFolder, write_arrays, write_json
-from tighter.models import VAE
 from tighter.training import load_parameters
 
 Announce = Callable[[str], None]
 
 
-def load_model(run: RunFolder, *, which: str = "best") -> VAE:
+def load_model(run: RunFolder, *, which: str = "best") -> Any:
     """The trained model of a run: its "best" or its "last" parameters."""
-    model = build_model(run.configuration, run.shape, None)
+    model = build_model(run.configuration, run.shape, None, run.schema)
     return load_parameters(run.path / f"{which}.safetensors", model)
 
 
 def score(
-    model: VAE,
+    model: Any,
     test: Dataset,
     configuration: Configuration,
     run: RunFolder,
@@ -62,6 +61,10 @@ def score(
         raise InputError(
             f"the data's examples have shape {test.shape} and the run was trained on {run.shape}: "
             "the data has changed"
+        )
+    if test.schema != run.schema:
+        raise InputError(
+            "the data's columns are not those that the run was trained on: the data has changed"
         )
     began = time.monotonic()
     num_samples = num_samples or configuration.evaluation.num_samples
@@ -107,7 +110,7 @@ def summary(estimates: LogLikelihood) -> dict[str, Any]:
     }  # type: ignore[return-value]
 
 
-def _bounds(model: VAE, configuration: Configuration, xs: jax.Array, key: jax.Array) -> np.ndarray:
+def _bounds(model: Any, configuration: Configuration, xs: jax.Array, key: jax.Array) -> np.ndarray:
     """The trained objective's bound, a block of examples at a time."""
     objective = build_objective(configuration)
     bounds = eqx.filter_jit(lambda model, xs, key: objective.batch(model, xs, key=key))

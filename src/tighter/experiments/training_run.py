@@ -34,7 +34,6 @@ from tighter.experiments.folder import (
 )
 from tighter.experiments.pictures import picture_arrays
 from tighter.experiments.scoring import score
-from tighter.models import VAE
 from tighter.objective import Objective
 from tighter.training import FitResult, check_numbers, fit
 
@@ -89,8 +88,8 @@ def train(
     splits = build_data(configuration)
     configuration = resolved(configuration, splits)
     training = configuration.training
-    shape = splits.train.shape
-    model = build_model(configuration, shape, splits.train.x)
+    shape, schema = splits.train.shape, splits.train.schema
+    model = build_model(configuration, shape, splits.train.x, schema)
     epochs = training.epochs or 0
     check_numbers(
         splits.train.x, splits.validation.x, num_epochs=epochs, batch_size=training.batch_size
@@ -129,7 +128,7 @@ def train(
     return Outcome(run, result, evaluation)
 
 
-def draw_pictures(run: RunFolder, model: VAE, splits: Splits) -> None:
+def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:
     """Store the arrays of the report's pictures in the run's folder."""
     key = jax.random.key(run.configuration.training.seed)
     arrays = picture_arrays(model, splits, build_transform(run.configuration), key=key)
@@ -137,7 +136,7 @@ def draw_pictures(run: RunFolder, model: VAE, splits: Splits) -> None:
 
 
 def _write_configuration(
-    path: Path, configuration: Configuration, model: VAE, splits: Splits, command: str
+    path: Path, configuration: Configuration, model: Any, splits: Splits, command: str
 ) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -150,6 +149,7 @@ def _write_configuration(
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "configuration": configuration.to_dict(),
         "shape": list(splits.train.shape),
+        "schema": splits.train.schema and splits.train.schema.to_dict(),
         "data_sizes": sizes,
         "num_parameters": sum(math.prod(leaf.shape) for leaf in arrays),
         "device": str(jax.devices()[0]),

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree
 
 from tighter.distributions import draw
+
+
+class Completion(NamedTuple):
+    """How the missing entries of one example are filled in, given its latent.
+
+    Attributes:
+        statistic: z -> what is averaged over z, an array.
+        point: The average -> x, its observed entries as they are.
+        draw: (z, key) -> x, its missing entries drawn from p(missing | observed, z).
+    """
+
+    statistic: Callable[[PyTree], Array]
+    point: Callable[[Array], Array]
+    draw: Callable[[PyTree, Key[Array, ""]], Array]
 
 
 class LatentVariableModel(eqx.Module):
@@ -41,6 +55,10 @@ class LatentVariableModel(eqx.Module):
         """The function z -> log p(x|z), in nats."""
         return lambda z: self.likelihood(z).log_prob(x)
 
+    def likelihood_mean(self, z: PyTree) -> Array:
+        """Mean of p(x|z), in the shape of x: what pictures show."""
+        return self.likelihood(z).mean
+
     def sample(self, key: Key[Array, ""], n: int) -> Array:
         """`n` draws of x from the model: z from the prior, x from the likelihood.
 
@@ -69,4 +87,4 @@ class LatentVariableModel(eqx.Module):
         Returns:
             An array of the shape of x.
         """
-        return self.likelihood(draw(self.posterior(x), key=key)).mean
+        return self.likelihood_mean(draw(self.posterior(x), key=key))

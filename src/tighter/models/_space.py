@@ -13,3 +13,4 @@ class Space(enum.Enum):
     SIMPLEX = "the simplex"
     BITS = "bits"
     CATEGORIES = "categories"
+    ANY = "the posterior's space, whichever it is"

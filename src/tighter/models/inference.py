@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from tighter._errors import InputError
 from tighter.distributions import Posterior, draw, is_reparameterizable
-from tighter.models._model import LatentVariableModel
+from tighter.models._model import Completion, LatentVariableModel
 from tighter.models.vae import VAE
 
 _LARGEST_STEP = 5.0
@@ -101,9 +101,13 @@ class SemiAmortized(LatentVariableModel):
         """The function z -> log p(x|z), in nats."""
         return self.vae.log_likelihood(x)
 
-    def reconstruct(self, x: Float[Array, ...], key: Array) -> Float[Array, ...]:
-        """Mean of p(x|z) at one draw z from q(z|x)."""
-        return self.vae.observation.mean(self.vae.decoder(draw(self.posterior(x), key=key)))
+    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
+        """Mean of p(x|z), in the shape of x."""
+        return self.vae.likelihood_mean(z)
+
+    def completion(self, x: Float[Array, ...]) -> Completion:
+        """How the missing entries of an example are filled in, given z."""
+        return self.vae.completion(x)
 
     def posterior(self, x: Float[Array, ...]) -> Posterior:
         """q(z|x) after the steps."""
@@ -204,6 +208,6 @@ class FreePosterior(LatentVariableModel):
         """q(z) of the example's row."""
         return self.vae.family.distribution(self.table[jnp.asarray(x["index"], int)])
 
-    def reconstruct(self, x: dict[str, Array], key: Array) -> Float[Array, ...]:
-        """Mean of p(x|z) at one draw z from q(z)."""
-        return self.vae.observation.mean(self.vae.decoder(draw(self.posterior(x), key=key)))
+    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
+        """Mean of p(x|z), in the shape of x."""
+        return self.vae.likelihood_mean(z)

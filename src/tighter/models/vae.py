@@ -14,9 +14,10 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.distributions import Posterior, draw
+from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
-from tighter.models._model import LatentVariableModel
+from tighter.models._model import Completion, LatentVariableModel
+from tighter.models._space import Space
 from tighter.models.networks import (
     ACTIVATIONS,
     NETWORKS,
@@ -187,9 +188,25 @@ class VAE(LatentVariableModel):
         """The function z -> log p(x|z), in nats."""
         return lambda z: self.observation.log_prob(self.decoder(z), x)
 
-    def reconstruct(self, x: Float[Array, ...], key: Key[Array, ""]) -> Float[Array, ...]:
-        """Mean of p(x|z) at one draw z from q(z|x)."""
-        return self.observation.mean(self.decoder(draw(self.posterior(x), key=key)))
+    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
+        """Mean of p(x|z), in the shape of x."""
+        return self.observation.mean(self.decoder(z))
+
+    def completion(self, x: Float[Array, ...]) -> Completion:
+        """How the missing entries of an example are filled in, given z."""
+        observed = ~jnp.isnan(x)
+        filled = jnp.where(observed, x, self.observation.support.inside)
+        family, decoder = self.observation, self.decoder
+        return Completion(
+            lambda z: family.statistic(decoder(z), filled, observed),
+            lambda average: jnp.where(observed, x, family.point(average)),
+            lambda z, key: family.complete(decoder(z), filled, observed, key=key),
+        )
+
+    @property
+    def is_plane(self) -> bool:
+        """Whether z is two real numbers, so that it can be drawn."""
+        return self.num_latent == 2 and self.family.space is Space.REAL
 
     @property
     def takes_missing(self) -> bool:

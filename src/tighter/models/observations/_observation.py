@@ -11,9 +11,10 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from tighter._errors import InputError
+from tighter.distributions import draw
 
 _MOST_LISTED = 3
 
@@ -114,6 +115,27 @@ class Observation(eqx.Module):
     def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
         """Mean of p(x|z), in the shape of x: what pictures and imputations show."""
         return self.distribution(output).mean
+
+    def statistic(
+        self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
+    ) -> Float[Array, ...]:
+        """What is averaged over z to fill in missing entries: their mean given z and the others."""
+        return self.mean(output)
+
+    def point(self, statistic: Float[Array, ...]) -> Float[Array, ...]:
+        """Values of x from an average of statistics."""
+        return statistic
+
+    def complete(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        observed: Bool[Array, ...],
+        *,
+        key: Key[Array, ""],
+    ) -> Float[Array, ...]:
+        """A draw of all of x given z and the observed entries."""
+        return jnp.where(observed, x, draw(self.distribution(output), key=key))
 
     def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
         """What an encoder sees of x, entry by entry: missing entries (NaN) stay missing."""

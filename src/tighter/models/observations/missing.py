@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 
 from tighter._errors import InputError
 from tighter.models.observations._observation import Observation, Support
@@ -37,8 +37,11 @@ class Missing(Observation):
     def log_prob(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ""]:
         """Log density of the entries that are there, in nats."""
         observed = ~jnp.isnan(x)
-        filled = jnp.where(observed, x, self.support.inside)
-        return self.family.log_prob_observed(output, filled, observed)
+        return self.family.log_prob_observed(output, self.filled(x), observed)
+
+    def filled(self, x: Float[Array, ...]) -> Float[Array, ...]:
+        """X with some value of the support where an entry is missing."""
+        return jnp.where(jnp.isnan(x), self.support.inside, x)
 
     def log_prob_observed(
         self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
@@ -49,6 +52,27 @@ class Missing(Observation):
     def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
         """Mean of a complete x."""
         return self.family.mean(output)
+
+    def statistic(
+        self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
+    ) -> Float[Array, ...]:
+        """That of the family."""
+        return self.family.statistic(output, x, observed)
+
+    def point(self, statistic: Float[Array, ...]) -> Float[Array, ...]:
+        """That of the family."""
+        return self.family.point(statistic)
+
+    def complete(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        observed: Bool[Array, ...],
+        *,
+        key: Key[Array, ""],
+    ) -> Float[Array, ...]:
+        """That of the family."""
+        return self.family.complete(output, x, observed, key=key)
 
     def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
         """The family's features, 0 where missing, with what is observed beside them."""

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Key
 from numpyro.distributions import TransformedDistribution
 from numpyro.distributions.transforms import AffineTransform
 
-from tighter.models.observations._observation import Observation, Support
+from tighter.models.observations._observation import Factorized, Observation, Support
 
 
 class Standardized(Observation):
@@ -50,6 +50,17 @@ class Standardized(Observation):
         _, scale = self._units()
         return self.family.log_prob(output, self.features(x)) - jnp.sum(jnp.log(scale))
 
+    def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
+        """Log density of each entry in x's units, in nats.
+
+        Raises:
+            TypeError: If the family's entries are not independent.
+        """
+        if not isinstance(self.family, Factorized):
+            raise TypeError(f"entries of {type(self.family).__name__} are not independent")
+        _, scale = self._units()
+        return self.family.log_probs(output, self.features(x)) - jnp.log(scale)
+
     def log_prob_observed(
         self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
     ) -> Float[Array, ""]:
@@ -62,6 +73,26 @@ class Standardized(Observation):
         """Mean in x's units."""
         location, scale = self._units()
         return location + scale * self.family.mean(output)
+
+    def statistic(
+        self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
+    ) -> Float[Array, ...]:
+        """That of the family, in x's units."""
+        location, scale = self._units()
+        return location + scale * self.family.statistic(output, self.features(x), observed)
+
+    def complete(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        observed: Bool[Array, ...],
+        *,
+        key: Key[Array, ""],
+    ) -> Float[Array, ...]:
+        """A draw of all of x, in its own units."""
+        location, scale = self._units()
+        drawn = self.family.complete(output, self.features(x), observed, key=key)
+        return jnp.where(observed, x, location + scale * drawn)
 
     def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
         """(x − m) / s."""

@@ -1,0 +1,150 @@
+"""tighter impute."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tighter.cli._output import announce, print_json
+
+
+def impute(
+    table: Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file with gaps")],
+    out: Annotated[
+        Path | None, typer.Option(help="File to write [TABLE-completed, of the same type]")
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Multiple imputations: further files OUT-1, OUT-2, …")
+    ] = 0,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A run trained on such a table [train on this one]", show_default=False),
+    ] = None,
+    num_samples: Annotated[int, typer.Option(help="Draws of the latent a row, K")] = 1000,
+    observation: Annotated[
+        str | None, typer.Option(help="One family for all columns [mixed: each has its own]")
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="self-masking or linear: not missing at random [at random]"),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the table [100; 20]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of training: --set model.latent=5")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+) -> None:
+    """Fill in a table's missing entries: expectations, and draws that carry the uncertainty.
+
+    Entries that are there stay as they are, and column types are kept.
+
+    Examples:
+      tighter impute table.csv --out completed.csv
+
+      tighter impute table.parquet --out completed.parquet --draws 5
+
+      tighter impute new.csv --run runs/table-iwae-1
+    """
+    from tighter._errors import InputError
+    from tighter.data import read_table, write_table
+    from tighter.experiments.folder import open_run
+    from tighter.experiments.imputing import impute_table
+    from tighter.experiments.scoring import load_model
+
+    path = out or table.with_name(f"{table.stem}-completed{table.suffix}")
+    if path.suffix.lower() not in (".csv", ".tsv", ".parquet"):
+        raise InputError(f"--out is a .csv, .tsv or .parquet file, got {path}")
+    if not path.parent.is_dir():
+        raise InputError(f"--out is in a folder that exists, got {path}")
+    if draws < 0 or num_samples < 1:
+        raise InputError(
+            f"--draws is at least 0 and --num-samples at least 1, got {draws} and {num_samples}"
+        )
+    if run is None:
+        run, model = _trained(table, observation, mask, epochs, seed, settings or [])
+    else:
+        if observation or mask or epochs or settings:
+            raise InputError(
+                "--run takes a model as it was trained: leave out --observation, --mask, --epochs "
+                "and --set"
+            )
+        model = load_model(open_run(run))
+    opened = open_run(run)
+    if opened.schema is None:
+        raise InputError(f"{run} was not trained on a table: name a run on a .csv or .parquet file")
+    frame = read_table(table, header=opened.configuration.data.header)
+    completed = impute_table(
+        model,
+        opened.schema,
+        frame,
+        num_samples=num_samples,
+        num_draws=draws,
+        seed=seed,
+        announce=announce,
+    )
+    written = [path]
+    write_table(completed.table, path)
+    for number, drawn in enumerate(completed.draws, start=1):
+        written.append(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+        write_table(drawn, written[-1])
+    record = completed.record
+    files = [str(file) for file in written]
+    if json:
+        print_json({"run": str(run), "files": files, **record})
+        return
+    most = ", ".join(f"{name} {count}" for name, count in list(record["missing"].items())[:8])
+    more = ", …" if len(record["missing"]) > 8 else ""
+    print(
+        f"filled {record['num_entries']} entries in {record['num_rows']} rows ({most}{more}); "
+        f"median ESS {record['median_ess']:.0f} of {num_samples}"
+    )
+    print(", ".join(files))
+
+
+def _trained(
+    table: Path,
+    observation: str | None,
+    mask: str | None,
+    epochs: int | None,
+    seed: int,
+    settings: list[str],
+) -> tuple[Path, Any]:
+    """A model trained on the table itself, and the folder of its run."""
+    from tighter._errors import InputError
+    from tighter.experiments.configuration import Configuration, parse_settings
+    from tighter.experiments.folder import new_run_path
+    from tighter.experiments.training_run import train
+
+    if not table.is_file():
+        raise InputError(f"there is no file {table}")
+    options: dict[str, dict[str, Any]] = {
+        "data": {"source": str(table.resolve())},
+        "model": {"missing": True},
+        "training": {"seed": seed},
+    }
+    for section, key, value in (
+        ("model", "observation", observation),
+        ("model", "mask", mask),
+        ("training", "epochs", epochs),
+    ):
+        if value is not None:
+            options[section][key] = value
+    configuration = Configuration().updated(parse_settings(settings), where="--set")
+    configuration = configuration.updated(options, where="options")
+    run = new_run_path(configuration)
+    outcome = train(
+        configuration,
+        run,
+        command=shlex.join(["tighter", *sys.argv[1:]]),
+        announce=announce,
+        show_progress=True,
+    )
+    if outcome.evaluation is None:
+        announce(f"stopped; what was trained is stored in {run}")
+        sys.exit(130)
+    return run, outcome.fit.best_model

@@ -1,0 +1,175 @@
+"""Whether the modalities that a model generates go together."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Key, PyTree
+
+from tighter._errors import InputError
+
+# Of one modality: arrays (n, *shape) -> their labels (n,).
+Classifier = Callable[[np.ndarray], ArrayLike]
+
+# Examples through the decoders at a time.
+_BLOCK = 1000
+
+
+class Share(NamedTuple):
+    """A share of agreeing examples.
+
+    Attributes:
+        value: Between 0 and 1.
+        standard_error: Of the value, as if four more examples had been half and half, so that it
+            isn't zero where all agree.
+        num_examples: Of how many.
+    """
+
+    value: float
+    standard_error: float
+    num_examples: int
+
+
+def joint_coherence(
+    model: Any, classifiers: Mapping[str, Classifier], *, num_samples: int, key: Key[Array, ""]
+) -> Share:
+    """How often all modalities of one draw of the model have the same label.
+
+    Draws of p(x_m|z) are classified, and not its means (a mean of codes is no code): the
+    classifiers have to know them from data of the same noise.
+
+    Args:
+        model: A `MultimodalVAE`, or any model with a `sample(key, n)` that is a dict.
+        classifiers: For two modalities or more: arrays (n, *shape) -> labels (n,).
+        num_samples: How many draws.
+        key: Random key.
+
+    Raises:
+        InputError: If there are fewer than two classifiers, no sample, or labels of a wrong shape.
+
+    References:
+        Shi, Siddharth, Paige & Torr, "Variational mixture-of-experts autoencoders for multi-modal
+        deep generative models", 2019, sec. 4.
+    """
+    if len(classifiers) < 2 or num_samples < 1:
+        raise InputError(
+            "coherence is of two modalities or more, in one sample or more, got classifiers of "
+            f"{sorted(classifiers)} and num_samples={num_samples}"
+        )
+    keys = jax.random.split(key, num_samples)
+    generated = _in_blocks(_sampled, model, keys)
+    labels = [_labels(name, one, generated) for name, one in classifiers.items()]
+    return _share(np.all([labels[0] == other for other in labels[1:]], axis=0))
+
+
+def cross_coherence(
+    model: Any,
+    examples: Mapping[str, Any],
+    labels: ArrayLike,
+    classifiers: Mapping[str, Classifier],
+    *,
+    key: Key[Array, ""],
+) -> dict[tuple[str, str], Share]:
+    """How often a modality generated from one other alone has the example's label.
+
+    From each modality in turn, the others missing: one z of its posterior, and a draw of p(x_m|z)
+    classified.
+
+    Args:
+        model: A `MultimodalVAE`, or any model with its `cross(x, key)`.
+        examples: By modality, shape (N, *shape).
+        labels: The examples' labels, shape (N,).
+        classifiers: Of the modalities that are generated: arrays (n, *shape) -> labels (n,).
+        key: Random key.
+
+    Returns:
+        By the modality given and the one generated; the error is that over examples and draws.
+        Examples that lack the given modality are left out.
+
+    Raises:
+        InputError: If a classifier is of no modality, the labels aren't one an example, or a
+            modality is in no example.
+
+    References:
+        Shi, Siddharth, Paige & Torr, "Variational mixture-of-experts autoencoders for multi-modal
+        deep generative models", 2019, sec. 4.
+    """
+    columns = {name: np.asarray(column, np.float32) for name, column in examples.items()}
+    labels = np.asarray(labels)
+    unknown = sorted(set(classifiers) - set(columns))
+    if unknown or not classifiers:
+        raise InputError(
+            f"classifiers are of the modalities {', '.join(columns)}, got {sorted(classifiers)}"
+        )
+    wrong = {name: len(column) for name, column in columns.items() if len(column) != len(labels)}
+    if wrong or labels.ndim != 1:
+        raise InputError(
+            f"there is a label for each example, got labels of shape {labels.shape} and "
+            f"{wrong or {name: len(column) for name, column in columns.items()}} examples"
+        )
+    shares = {}
+    for index, given in enumerate(columns):
+        there = ~np.isnan(columns[given]).reshape(len(labels), -1).all(axis=1)
+        if not there.any():
+            raise InputError(f"{given} is missing in all {len(labels)} examples: leave it out")
+        alone = {
+            name: column[there] if name == given else np.full_like(column[there], np.nan)
+            for name, column in columns.items()
+        }
+        keys = jax.random.split(jax.random.fold_in(key, index), int(there.sum()))
+        generated = _in_blocks(_crossed, model, (alone, keys))
+        for name, classifier in classifiers.items():
+            if name != given:
+                agreeing = _labels(name, classifier, generated) == labels[there]
+                shares[given, name] = _share(agreeing)
+    return shares
+
+
+def _sampled(model: Any, key: Key[Array, ""]) -> dict[str, Array]:
+    return jax.tree.map(lambda leaf: leaf[0], model.sample(key, 1))
+
+
+def _crossed(model: Any, given: PyTree) -> dict[str, Array]:
+    example, key = given
+    return jax.tree.map(lambda leaf: leaf[0], model.cross(example, key))
+
+
+def _in_blocks(one: Callable[[Any, Any], Any], model: Any, given: PyTree) -> dict[str, np.ndarray]:
+    """`one` of every row, so many at a time."""
+
+    @eqx.filter_jit
+    def block(model: Any, rows: PyTree) -> PyTree:
+        return jax.vmap(lambda row: one(model, row))(rows)
+
+    num = jax.tree.leaves(given)[0].shape[0]
+    size, parts = min(_BLOCK, num), []
+    for start in range(0, num, size):
+        # The last block is filled up with the last row, so that one program serves all.
+        taken = np.minimum(np.arange(start, start + size), num - 1)
+        rows = jax.tree.map(operator.itemgetter(taken), given)
+        parts.append(jax.device_get(block(model, rows)))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num], *parts)
+
+
+def _labels(name: str, classifier: Classifier, generated: dict[str, np.ndarray]) -> np.ndarray:
+    if name not in generated:
+        raise InputError(f"the model generates {', '.join(generated)}, got a classifier of {name}")
+    labels = np.asarray(classifier(generated[name]))
+    if labels.shape != (len(generated[name]),):
+        raise InputError(
+            f"the classifier of {name} gives a label an array, got shape {labels.shape} for "
+            f"{len(generated[name])}"
+        )
+    return labels
+
+
+def _share(agreeing: np.ndarray) -> Share:
+    num = agreeing.size
+    shrunk = (agreeing.sum() + 2) / (num + 4)
+    return Share(float(agreeing.mean()), float(np.sqrt(shrunk * (1 - shrunk) / num)), num)

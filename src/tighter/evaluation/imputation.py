@@ -1,0 +1,184 @@
+"""Missing entries filled in by self-normalized importance sampling."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, PyTree
+from rich.console import Console
+from rich.progress import track
+
+from tighter._errors import InputError
+from tighter._rows import Rows
+from tighter.distributions import draw
+from tighter.evaluation.log_likelihood import rows_of_all
+from tighter.objective import log_weight
+
+_NUMBERS, _DRAWS = 4_000_000, 250
+
+
+class Imputation(NamedTuple):
+    """Completed examples.
+
+    Attributes:
+        values: Each missing entry's expectation given the observed ones, E[x_missing | x_observed]
+            (the most probable category, of categories); observed entries as they were; (N, *shape).
+        draws: Draws of all missing entries together, given the observed ones: (num_draws, N,
+            *shape). Their spread says how uncertain the values are.
+        ess: Effective number of draws behind each example, (N,).
+    """
+
+    values: np.ndarray
+    draws: np.ndarray
+    ess: np.ndarray
+
+
+class _Sums(NamedTuple):
+    """Streaming sums of the weights, and the draws that lead so far."""
+
+    log_scale: Float[Array, " batch"]
+    first: Float[Array, " batch"]
+    second: Float[Array, " batch"]
+    statistic: Float[Array, "batch ..."]
+    leading: Float[Array, "batch draws"]
+    chosen: Int[Array, "batch draws"]
+
+
+def impute(
+    model: Any,
+    x: Any,
+    *,
+    num_samples: int = 1000,
+    num_draws: int = 0,
+    chunk_size: int | None = None,
+    key: Key[Array, ""],
+    show_progress: bool | None = None,
+) -> Imputation:
+    r"""Fill in the missing entries of examples, once or several times.
+
+    $\mathrm E[x_m \mid x_o] \approx \sum_k \tilde w_k\, \mathrm E[x_m \mid x_o, z_k]$ with
+    $w_k = p(x_o, z_k) / q(z_k \mid x_o)$, self-normalized.
+
+    Multiple imputations are draws z_k with probability w̃_k (sampling importance resampling, by
+    Gumbel maxima while the draws stream by), and x_m from p(x_m | x_o, z_k). Memory does not grow
+    with the number of samples.
+
+    Args:
+        model: A model with `completion(x)`: a VAE whose entries may be missing.
+        x: Examples (N, *shape); missing entries NaN.
+        num_samples: K, draws of z an example.
+        num_draws: Multiple imputations; 0 for none.
+        chunk_size: Draws of an example at a time; None for a size that suits the machine.
+        key: Random key.
+        show_progress: None for a bar on terminals; True or False.
+
+    Returns:
+        Expectations, draws, and how many samples were effective.
+
+    Raises:
+        InputError: If the model can't fill in entries, or a number is too low.
+
+    Example:
+        >>> impute(model, np.array([[1.0, np.nan]]), num_draws=5, key=jax.random.key(0)).values
+
+    References:
+        Mattei & Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
+        sets", 2019, sec. 3.
+    """
+    if num_samples < 1 or num_draws < 0 or (chunk_size is not None and chunk_size < 1):
+        raise InputError(
+            "imputation takes num_samples and chunk_size of at least 1 and num_draws of at least "
+            f"0, got {num_samples}, {chunk_size} and {num_draws}"
+        )
+    if not (hasattr(model, "completion") and getattr(model, "takes_missing", False)):
+        raise InputError(
+            f"{type(model).__name__} was not made for missing entries: train it with "
+            "--set model.missing=true, or observation=Missing(...)"
+        )
+    x = jnp.asarray(x, float)
+    completion_key, key = jax.random.split(key)
+    rows = rows_of_all(model, x, key=key)
+    chunk = min(chunk_size or _DRAWS, num_samples)
+    block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))
+    values, drawn, ess = [], [], []
+    starts = range(0, x.shape[0], block)
+    shown = sys.stderr.isatty() if show_progress is None else show_progress
+    console = Console(stderr=True)
+    for start in track(starts, "imputing", console=console, transient=True, disable=not shown):
+        # The last block is filled up with earlier rows, so that one program serves all.
+        taken = jnp.minimum(jnp.arange(start, start + block), x.shape[0] - 1)
+        part = _stream(model, rows, x, taken, completion_key, num_samples, chunk, num_draws)
+        for parts, array in zip((values, drawn, ess), jax.device_get(part), strict=True):
+            parts.append(array)
+    num = x.shape[0]
+    return Imputation(
+        np.concatenate(values)[:num],
+        np.moveaxis(np.concatenate(drawn)[:num], 1, 0),
+        np.concatenate(ess)[:num],
+    )
+
+
+@eqx.filter_jit
+def _stream(
+    model: Any,
+    rows: Rows,
+    x: Array,
+    taken: Int[Array, " batch"],
+    key: Key[Array, ""],
+    num_samples: int,
+    chunk: int,
+    num_draws: int,
+) -> tuple[Array, Array, Array]:
+    """Values, draws and effective sizes of some examples."""
+    some, xs = rows.take(taken), x[taken]
+    num_batch = taken.shape[0]
+
+    def statistic(_: Any, x: PyTree, posterior: Any, key: Array) -> Array:
+        return model.completion(x).statistic(draw(posterior, key=key))
+
+    def drawn(_: Any, x: PyTree, posterior: Any, key: Array) -> Array:
+        return model.completion(x).draw(draw(posterior, key=key), jax.random.fold_in(key, 1))
+
+    def add(sums: _Sums, start: Int[Array, ""], size: int) -> _Sums:
+        draws = jnp.broadcast_to(start + jnp.arange(size), (num_batch, size))
+        log_weights, statistics = some.evaluate(log_weight, draws), some.evaluate(statistic, draws)
+        log_scale = jnp.maximum(sums.log_scale, jnp.max(log_weights, axis=1))
+        shrink = jnp.exp(sums.log_scale - log_scale)
+        weights = jnp.exp(log_weights - log_scale[:, None])
+        noise_key = jax.random.fold_in(jax.random.fold_in(key, start), taken[0])
+        noise = jax.random.gumbel(noise_key, (num_batch, num_draws, size))
+        scores = noise + log_weights[:, None, :]
+        best = jnp.max(scores, axis=2)
+        better = best > sums.leading
+        wide = (slice(None),) + (None,) * (statistics.ndim - 2)
+        return _Sums(
+            log_scale,
+            sums.first * shrink + jnp.sum(weights, axis=1),
+            sums.second * shrink**2 + jnp.sum(weights**2, axis=1),
+            sums.statistic * shrink[wide] + jnp.einsum("bk,bk...->b...", weights, statistics),
+            jnp.where(better, best, sums.leading),
+            jnp.where(better, start + jnp.argmax(scores, axis=2), sums.chosen),
+        )
+
+    like = jax.eval_shape(lambda: some.evaluate(statistic, jnp.zeros((num_batch, 1), int)))
+    sums = _Sums(
+        jnp.full(num_batch, -jnp.inf, like.dtype),
+        jnp.zeros(num_batch, like.dtype),
+        jnp.zeros(num_batch, like.dtype),
+        jnp.zeros((num_batch, *like.shape[2:]), like.dtype),
+        jnp.full((num_batch, num_draws), -jnp.inf, like.dtype),
+        jnp.zeros((num_batch, num_draws), int),
+    )
+    full = num_samples // chunk
+    sums = jax.lax.fori_loop(0, full, lambda i, sums: add(sums, i * chunk, chunk), sums)
+    if full * chunk < num_samples:
+        sums = add(sums, jnp.asarray(full * chunk), num_samples - full * chunk)
+    averages = sums.statistic / sums.first.reshape(-1, *[1] * (sums.statistic.ndim - 1))
+    values = jax.vmap(lambda x, average: model.completion(x).point(average))(xs, averages)
+    completed = some.evaluate(drawn, sums.chosen)
+    return values, completed, sums.first**2 / sums.second

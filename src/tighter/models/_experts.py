@@ -1,0 +1,144 @@
+"""Ways to make one posterior of the Gaussian experts of several modalities."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from numpyro.distributions import Normal
+
+from tighter._errors import InputError
+from tighter.distributions import Experts, Mixture, Posterior
+from tighter.distributions.structured import ABSENT
+
+# There are 2^M − 1 subsets of M modalities, each a component of the mixture.
+_MOST_IN_SUBSETS = 4
+
+
+class JointPosterior(eqx.Module):
+    """What makes q(z|x) of the experts q(z|x_m) of the modalities that are there."""
+
+    @abc.abstractmethod
+    def distribution(
+        self, experts: Float[Array, "M 2 latent"], present: Bool[Array, " M"]
+    ) -> Posterior:
+        """q(z|x).
+
+        Args:
+            experts: Means and log standard deviations of each expert; zeros where it is absent.
+            present: Which modalities there are.
+        """
+
+    def check(self, num_modalities: int) -> None:
+        """Refuse more modalities than there can be.
+
+        Raises:
+            InputError: If there are too many.
+        """
+
+
+class ProductOfExperts(JointPosterior):
+    r"""$q(z \mid x) \propto \mathrm N(z; 0, I) \prod_{m\ \text{present}} q(z \mid x_m)$.
+
+    An expert stands for what its modality adds to the prior, so that one N(0, I) is a factor too,
+    whatever the model's prior is; with no modality it is left alone. Where the likelihoods are
+    Gaussian in z, the posterior is of this form.
+
+    References:
+        Wu & Goodman, "Multimodal generative models for scalable weakly-supervised learning", 2018,
+        sec. 2.2.
+    """
+
+    def distribution(
+        self, experts: Float[Array, "M 2 latent"], present: Bool[Array, " M"]
+    ) -> Posterior:
+        """A diagonal Gaussian."""
+        of_prior = jnp.zeros_like(experts[:1])
+        members = jnp.concatenate([present, jnp.ones(1, bool)])
+        mean, log_scale = _product(jnp.concatenate([experts, of_prior]), members)
+        return Normal(mean, jnp.exp(log_scale), validate_args=False).to_event(1)
+
+
+class MixtureOfExperts(JointPosterior):
+    r"""$q(z \mid x) = \frac1P \sum_{m\ \text{present}} q(z \mid x_m)$, drawn in turn (`Experts`).
+
+    Draw i is of present expert i mod P, and weighed by the whole mixture. The number of draws is a
+    multiple of 1, …, M, and the estimator `GeneralizedDoublyReparameterized` (or
+    `Reparameterized`): the plain double reparameterization would be biased, and is refused.
+
+    References:
+        Shi, Siddharth, Paige & Torr, "Variational mixture-of-experts autoencoders for multi-modal
+        deep generative models", 2019, sec. 3.
+    """
+
+    def distribution(
+        self, experts: Float[Array, "M 2 latent"], present: Bool[Array, " M"]
+    ) -> Posterior:
+        """The experts, drawn in turn."""
+        return Experts(_normals(experts), present=present)
+
+
+class MixtureOfProducts(JointPosterior):
+    r"""$q(z \mid x) = \frac1{2^P - 1} \sum_{\emptyset \ne S \subseteq \text{present}} q_S(z)$.
+
+    $q_S \propto \prod_{m \in S} q(z \mid x_m)$, the prior not among the factors. Subsets are drawn
+    at random, and a draw moves as one of the mixture (`Mixture`), so that any number of draws and
+    any estimator hold.
+
+    References:
+        Sutter, Daunhawer & Vogt, "Generalized multimodal ELBO", 2021, eq. 5.
+    """
+
+    def distribution(
+        self, experts: Float[Array, "M 2 latent"], present: Bool[Array, " M"]
+    ) -> Posterior:
+        """The mixture; weights of subsets with an absent member are zero."""
+        subsets = _subsets(len(experts))
+        products = jax.vmap(_product, in_axes=(None, 0))(experts, jnp.asarray(subsets))
+        present = present | ~jnp.any(present)
+        there = jnp.all(present[None] | ~subsets, axis=1)
+        return Mixture(jnp.where(there, 0.0, ABSENT), _normals(products))
+
+    def check(self, num_modalities: int) -> None:
+        """Refuse more subsets than pay."""
+        if num_modalities > _MOST_IN_SUBSETS:
+            raise InputError(
+                f"a mixture of products has a component for each subset of the modalities, which "
+                f"are {_MOST_IN_SUBSETS} at most, got {num_modalities}: take 'product' or 'mixture'"
+            )
+
+
+def _subsets(num: int) -> Bool[np.ndarray, "S M"]:
+    """A row for each subset of so many that is not empty."""
+    rows = np.array(list(itertools.product([False, True], repeat=num)))
+    return rows[1:]
+
+
+def _product(
+    experts: Float[Array, "M 2 latent"], members: Bool[Array, " M"]
+) -> Float[Array, "2 latent"]:
+    """Mean and log standard deviation of the product of those that are members, one or more."""
+    log_precisions = jnp.where(members[:, None], -2 * experts[:, 1], -jnp.inf)
+    total = jax.nn.logsumexp(log_precisions, axis=0)
+    shares = jnp.exp(log_precisions - total[None])
+    return jnp.stack([jnp.sum(shares * experts[:, 0], axis=0), -0.5 * total])
+
+
+def _normals(experts: Float[Array, "C 2 latent"]) -> Any:
+    """As one numpyro distribution of batch shape (C,)."""
+    return Normal(experts[:, 0], jnp.exp(experts[:, 1]), validate_args=False).to_event(1)
+
+
+# Adding one here enrols it in the tests.
+JOINT_POSTERIORS: dict[str, Callable[[], JointPosterior]] = {
+    "product": ProductOfExperts,
+    "mixture": MixtureOfExperts,
+    "mixture-of-products": MixtureOfProducts,
+}
