@@ -139,4 +139,4 @@ def _by_unit(posterior: Any, z: Array, prior: Any) -> tuple[Array, Array]:
     if not is_reparameterizable(posterior):
         raise InputError("a surgery in training takes a posterior with reparameterized draws")
     of_q: Distribution = posterior.base_dist
-    return of_q.log_prob(z), prior.base_dist.log_prob(z)
+    return jnp.asarray(of_q.log_prob(z)), prior.base_dist.log_prob(z)

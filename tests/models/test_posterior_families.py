@@ -142,6 +142,17 @@ def test_gradients_against_quadrature(name):
     assert (np.abs(truth) > 10 * error).any()  # a test that could fail
 
 
+def test_tails_of_student_t():
+    """Many draws against the textbook's distribution function: a slip in the tail is small."""
+    family, output = family_and_output("student-t")
+    q = family.distribution(jnp.asarray(output))
+    zs = np.asarray(quick_jit(lambda key: q.rsample(key, (100_000,)))(KEY), np.float64)
+    df = 2 + softplus(output[2] + np.log(np.expm1(8.0)))
+    for i in range(2):
+        known = stats.t(df[i], output[0, i], np.exp(output[1, i]))
+        assert stats.kstest(zs[:, i], known.cdf).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("name", some(TEXTBOOK[2:5], slow=("dirichlet",)))
 def test_at_the_ends_of_single_precision(name):
     """An encoder that runs off gives draws inside, with the density that double precision has."""

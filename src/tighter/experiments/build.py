@@ -226,7 +226,8 @@ def _of_numbers(name: str, shape: tuple[int, ...]) -> bool:
 
 def _pairs(words: tuple[str, ...], example: str) -> dict[str, str]:
     """From "column=word" to a dictionary."""
-    pairs = dict(word.partition("=")[::2] for word in words)
+    split = (word.partition("=") for word in words)
+    pairs = {name.strip(): value.strip() for name, _, value in split}
     if not all(name and value for name, value in pairs.items()):
         raise InputError(f"write column=word (--set {example}), got {', '.join(words)}")
     return pairs

@@ -59,7 +59,8 @@ def objective_of(bound: Any, gradient: Any, num_samples: int, *, model: VAE) -> 
         raise InputError(f"bound is a name or a tighter.bounds object, got {bound!r}")
     if not isinstance(gradient, Estimator):
         raise InputError(f"gradient is a name or a tighter.gradients object, got {gradient!r}")
-    objective = Objective(bound, gradient, num_samples=num_samples)
+    part: Any = bound
+    objective = Objective(part, gradient, num_samples=num_samples)
     if objective.bound.side is Side.UPPER:
         raise InputError(
             f"{bound} is an upper bound on log p: maximizing it trains nothing; take a lower "

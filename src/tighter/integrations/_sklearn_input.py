@@ -64,6 +64,11 @@ def check_share(validation_fraction: Any) -> float:
     return float(validation_fraction)
 
 
+def even_batches(num_examples: int, batch_size: int) -> int:
+    """The size of batches, all alike and no larger, of which the fewest examples are left over."""
+    return num_examples // -(-num_examples // batch_size)
+
+
 def table(estimator: Any, X: Any, *, reset: bool, least: int = 1) -> np.ndarray:
     """The numbers of a table (N, columns), in their own precision; missing entries NaN.
 

@@ -6,9 +6,7 @@ import math
 import warnings
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 from sklearn.base import (
@@ -20,15 +18,16 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from tighter._errors import InputError, NonFiniteError
+from tighter._errors import InputError
 from tighter.bounds import IWAE
 from tighter.evaluation import impute
 from tighter.integrations import _sklearn_build as built
 from tighter.integrations import _sklearn_input as given
 from tighter.integrations import _sklearn_programs as programs
 from tighter.integrations import _sklearn_state as stored
+from tighter.integrations._sklearn_epoch import one_epoch
+from tighter.models import VAE
 from tighter.training import fit
-from tighter.training.steps import State, Steps, keys_of
 
 
 class VariationalAutoencoder(
@@ -55,7 +54,7 @@ class VariationalAutoencoder(
         posterior: The family q(z|x), or its name in `tighter.models.POSTERIORS`.
         activation: A name of `tighter.models.ACTIVATIONS`.
         max_iter: Epochs. The learning rate falls to a hundredth by half a cosine.
-        batch_size: Examples a step; fewer, if there are fewer.
+        batch_size: Examples a step, at most: an epoch is cut into steps of equal size.
         learning_rate: Adam's, at the start.
         validation_fraction: Share of the examples set aside; the epoch whose parameters are kept
             is the one with the largest bound on them. 0, or too few examples to set one aside, for
@@ -134,16 +133,16 @@ class VariationalAutoencoder(
         """
         self._check_parameters()
         values = given.table(self, X, reset=True, least=2)
-        self._start(values)
+        model = self._start(values)
         xs = given.single(values)
         order = np.random.default_rng(self._seed).permutation(len(xs))
         aside = round(self.validation_fraction * len(xs))
         aside = aside if len(xs) - aside >= 2 else 0
         train, validation = xs[order[aside:]], xs[order[:aside]] if aside else None
-        batch_size = min(self.batch_size, len(train))
+        batch_size = given.even_batches(len(train), self.batch_size)
         num_steps = self.max_iter * (len(train) // batch_size)
         result = fit(
-            self.model_,
+            model,
             train,
             self._objective,
             optimizer=built.adam("cosine", float(self.learning_rate), num_steps),
@@ -185,33 +184,26 @@ class VariationalAutoencoder(
         self._check_parameters()
         first = not hasattr(self, "model_")
         values = given.table(self, X, reset=first, least=2 if first else 1)
+        model = self._start(values) if first else self.model_
         if first:
-            self._start(values)
             self.n_iter_, self.best_iter_ = 0, 0
             self.bounds_, self.validation_bounds_ = np.zeros(0), None
         xs = given.single(values)
-        self._check_support(xs)
+        self._check_support(model, xs)
         self._seen_missing |= bool(np.isnan(xs).any())
-        arrays, static = eqx.partition(self.model_, eqx.is_inexact_array)
-        batch_size = min(self.batch_size, len(xs))
-        num_steps = jnp.asarray(len(xs) // batch_size)
-        optimizer = built.adam("constant", float(self.learning_rate), 0)
-        keys = keys_of(jax.random.fold_in(self._key("fit"), self.n_iter_ + 1))
-        steps = Steps(static, self._objective, optimizer, None, batch_size, num_steps, keys)
-        state = steps.initial(arrays)
-        if self._optimizer_state is not None:
-            state = State(arrays, self._optimizer_state, state.step, state.bound_sum)
-        state, finite = steps.run(state, jnp.asarray(xs), num_steps)
-        if not finite:
-            raise NonFiniteError(
-                f"step {int(state.step)} of partial_fit: a value that is not finite; the "
-                "parameters are as before; try a smaller learning_rate, or look at these rows"
-            )
-        self.model_ = eqx.combine(state.arrays, static)
-        self._optimizer_state = state.optimizer
+        epoch = one_epoch(
+            model,
+            xs,
+            self._objective,
+            optimizer=built.adam("constant", float(self.learning_rate), 0),
+            optimizer_state=self._optimizer_state,
+            batch_size=given.even_batches(len(xs), self.batch_size),
+            key=jax.random.fold_in(self._key("fit"), self.n_iter_ + 1),
+        )
+        self.model_, self._optimizer_state = epoch.model, epoch.optimizer_state
         self.n_iter_ += 1
         self.best_iter_ = self.n_iter_
-        self.bounds_ = np.append(self.bounds_, float(state.bound_sum) / int(num_steps))
+        self.bounds_ = np.append(self.bounds_, epoch.bound)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -222,7 +214,7 @@ class VariationalAutoencoder(
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Means of p(x|z), shape (N, columns)."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         zs = given.single(check_array(Z))
         if zs.shape[1] != self._n_features_out:
             raise InputError(
@@ -238,7 +230,7 @@ class VariationalAutoencoder(
         it is that of the others. The same row has the same number in any table.
         """
         xs = given.single(self._table(X))
-        self._check_support(xs)
+        self._check_support(self.model_, xs)
         gradient = self._objective.gradient
         objective = programs.scoring(IWAE(), gradient, self.num_likelihood_samples)
         return programs.log_likelihoods(self.model_, xs, objective, key=self._key("draws"))
@@ -253,7 +245,7 @@ class VariationalAutoencoder(
         Raises:
             InputError: If `n_samples` is below 1.
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         given.check_counts(n_samples=n_samples)
         key = self._key("sample", seed=_seed(self.random_state))
         return np.asarray(programs.draws(self.model_, n_samples, key))
@@ -276,7 +268,7 @@ class VariationalAutoencoder(
         """
         values = self._table(X)
         xs = given.single(values)
-        self._check_support(xs)
+        self._check_support(self.model_, xs)
         filled = impute(
             self.model_,
             xs,
@@ -298,28 +290,10 @@ class VariationalAutoencoder(
 
     def __getstate__(self) -> dict[str, Any]:
         state: Any = super().__getstate__()
-        state = dict(state)
-        if "model_" in state:
-            observation = self.model_.observation
-            state["model_"] = stored.leaves_of(self.model_)
-            state["_made"] = self._made | {"observation": observation}
-            if self._optimizer_state is not None:
-                state["_optimizer_state"] = stored.leaves_of(self._optimizer_state)
-        return state
+        return stored.packed(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if "model_" in state:
-            model = stored.model_from(state["model_"], state["_made"])
-            leaves = state["_optimizer_state"]
-            if leaves is not None:
-                optimizer = built.adam(
-                    "constant", 1.0, 0
-                )  # of any learning rate: the state is alike
-                state["_optimizer_state"] = stored.optimizer_state_from(leaves, optimizer, model)
-            made = {name: part for name, part in state["_made"].items() if name != "observation"}
-            state |= {"model_": model, "_made": made}
-        super().__setstate__(state)
+        super().__setstate__(stored.unpacked(state))
 
     @property
     def _n_features_out(self) -> int:
@@ -333,7 +307,7 @@ class VariationalAutoencoder(
         given.check_rate(self.learning_rate)
         given.check_share(self.validation_fraction)
 
-    def _start(self, values: np.ndarray) -> None:
+    def _start(self, values: np.ndarray) -> VAE:
         """The model before training, and its objective."""
         xs = given.single(values)
         self._seed = _seed(self.random_state)
@@ -351,12 +325,12 @@ class VariationalAutoencoder(
         self._objective = built.objective_of(
             self.bound, self.gradient, int(self.num_samples), model=model
         )
-        self.model_ = model.started(xs, key=self._key("start"))
         self._optimizer_state = None
         self._seen_missing = bool(np.isnan(xs).any())
+        return model.started(xs, key=self._key("start"))
 
     def _table(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         values = given.table(self, X, reset=False)
         if np.isnan(values).any() and not self._seen_missing:
             warnings.warn(
@@ -367,9 +341,9 @@ class VariationalAutoencoder(
             )
         return values
 
-    def _check_support(self, xs: np.ndarray) -> None:
+    def _check_support(self, model: VAE, xs: np.ndarray) -> None:
         names = getattr(self, "feature_names_in_", ())
-        self.model_.observation.check(xs, names=list(names))
+        model.observation.check(xs, names=list(names))
 
     def _key(self, purpose: str, *, seed: int | None = None) -> Key[Array, ""]:
         seeded = jax.random.key(self._seed if seed is None else seed)

@@ -9,7 +9,7 @@ from tighter.models.bounded_posteriors import (
     LogitNormalPosterior,
 )
 from tighter.models.clustering import cluster, clustering_accuracy
-from tighter.models.conditional import ConditionalVAE
+from tighter.models.conditional import ConditionalVAE, GivenContext, halves, one_hot
 from tighter.models.convolutions import ConvolutionalDecoder, ConvolutionalEncoder
 from tighter.models.discrete_posteriors import BernoulliPosterior, CategoricalPosterior
 from tighter.models.flow_posterior import FlowPosterior
@@ -19,7 +19,13 @@ from tighter.models.gaussian_posteriors import (
     FullCovarianceGaussian,
     LowRankGaussian,
 )
-from tighter.models.hierarchical import HierarchicalVAE
+from tighter.models.hierarchical import (
+    LAYERED_ENCODERS,
+    BottomUp,
+    HierarchicalVAE,
+    Ladder,
+    LayeredEncoder,
+)
 from tighter.models.independent_priors import (
     BernoulliPrior,
     CategoricalPrior,
@@ -77,6 +83,7 @@ from tighter.models.vamp_prior import VampPrior
 
 __all__ = [
     "ACTIVATIONS",
+    "LAYERED_ENCODERS",
     "MASKS",
     "MLP",
     "NETWORKS",
@@ -90,6 +97,7 @@ __all__ = [
     "BernoulliPrior",
     "Beta",
     "BetaPosterior",
+    "BottomUp",
     "Categorical",
     "CategoricalPixels",
     "CategoricalPosterior",
@@ -114,11 +122,14 @@ __all__ = [
     "FullCovarianceGaussian",
     "FullGaussian",
     "Gaussian",
+    "GivenContext",
     "HeteroscedasticGaussian",
     "HierarchicalVAE",
+    "Ladder",
     "Laplace",
     "LaplacePrior",
     "LatentVariableModel",
+    "LayeredEncoder",
     "LearnedGaussian",
     "LinearGaussian",
     "LogNormal",
@@ -151,8 +162,10 @@ __all__ = [
     "check_support",
     "cluster",
     "clustering_accuracy",
+    "halves",
     "latent_families",
     "observation_from_name",
+    "one_hot",
     "posterior_from_name",
     "prior_from_name",
 ]

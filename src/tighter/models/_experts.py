@@ -23,7 +23,10 @@ _MOST_IN_SUBSETS = 4
 
 
 class JointPosterior(eqx.Module):
-    """What makes q(z|x) of the experts q(z|x_m) of the modalities that are there."""
+    """What makes q(z|x) of the experts q(z|x_m) of the modalities that are there.
+
+    Where none is, q(z|x) is N(0, I).
+    """
 
     @abc.abstractmethod
     def distribution(
@@ -48,8 +51,8 @@ class ProductOfExperts(JointPosterior):
     r"""$q(z \mid x) \propto \mathrm N(z; 0, I) \prod_{m\ \text{present}} q(z \mid x_m)$.
 
     An expert stands for what its modality adds to the prior, so that one N(0, I) is a factor too,
-    whatever the model's prior is; with no modality it is left alone. Where the likelihoods are
-    Gaussian in z, the posterior is of this form.
+    whatever the model's prior is. Where the likelihoods are Gaussian in z, with independent
+    dimensions, and the prior is N(0, I), the posterior is of this form.
 
     References:
         Wu & Goodman, "Multimodal generative models for scalable weakly-supervised learning", 2018,
@@ -102,8 +105,8 @@ class MixtureOfProducts(JointPosterior):
         """The mixture; weights of subsets with an absent member are zero."""
         subsets = _subsets(len(experts))
         products = jax.vmap(_product, in_axes=(None, 0))(experts, jnp.asarray(subsets))
-        present = present | ~jnp.any(present)
         there = jnp.all(present[None] | ~subsets, axis=1)
+        there = jnp.where(jnp.any(present), there, subsets.sum(axis=1) == 1)
         return Mixture(jnp.where(there, 0.0, ABSENT), _normals(products))
 
     def check(self, num_modalities: int) -> None:

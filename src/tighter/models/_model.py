@@ -51,6 +51,10 @@ class LatentVariableModel(eqx.Module):
     def log_joint(self, x: Array) -> Callable[[PyTree], Array]:
         """Z -> log p(x, z), in nats."""
 
+    def log_prior(self, x: Any) -> Callable[[PyTree], Array]:
+        """The function z -> log p(z), in nats; log p(z|c) where the example brings a context c."""
+        return lambda z: self.prior.log_prob(z)
+
     def log_likelihood(self, x: Array) -> Callable[[PyTree], Array]:
         """The function z -> log p(x|z), in nats."""
         return lambda z: self.likelihood(z).log_prob(x)

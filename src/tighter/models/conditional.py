@@ -136,8 +136,7 @@ class ConditionalVAE(LatentVariableModel):
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
         num_context = math.prod(context_shape)
         num_in = math.prod(observation.features_shape(shape)) + num_context
-        example_shape = (math.prod(shape) + num_context,)
-        family, of_z = latent_families(posterior, prior, num_latent, shape=example_shape, key=key)
+        family, of_z = latent_families(posterior, prior, num_latent, shape=(num_in,), key=key)
         if conditional_prior:
             if family.space is not Space.REAL:
                 raise InputError(
@@ -331,14 +330,15 @@ class _Flat(eqx.Module):
     def observation(self) -> _Flat:
         return self
 
-    def features(self, x: Float[Array, " numbers"]) -> Float[Array, " numbers"]:
-        """The vector itself: `encoder` takes it apart."""
-        return x
-
-    def encoder(self, x: Float[Array, " numbers"]) -> Float[Array, ...]:
+    def features(self, x: Float[Array, " numbers"]) -> Float[Array, " seen"]:
+        """What the encoder sees: the features of x, and the context."""
         num = math.prod(self.model.shape)
         features = self.model.observation.features(x[:num].reshape(self.model.shape))
-        return self.model.encoder(flat(features, x[num:]))
+        return flat(features, x[num:])
+
+    @property
+    def encoder(self) -> Callable[[Array], Array]:
+        return self.model.encoder
 
     def posterior(self, x: Float[Array, " numbers"]) -> Posterior:
-        return self.family.distribution(self.encoder(x))
+        return self.family.distribution(self.encoder(self.features(x)))

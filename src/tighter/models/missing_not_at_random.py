@@ -127,10 +127,14 @@ class MissingNotAtRandom(LatentVariableModel):
 
         return log_joint
 
+    def log_prior(self, x: Float[Array, ...]) -> Callable[[Latents], Array]:
+        """The function {"z", "x"} -> log p(z), in nats."""
+        return lambda latents: self.prior.log_prob(latents["z"])
+
     def log_likelihood(self, x: Float[Array, ...]) -> Callable[[Latents], Array]:
         """The function {"z", "x"} -> log p(x, s|z), in nats."""
-        joint = self.log_joint(x)
-        return lambda latents: joint(latents) - self.prior.log_prob(latents["z"])
+        joint, log_prior = self.log_joint(x), self.log_prior(x)
+        return lambda latents: joint(latents) - log_prior(latents)
 
     def completion(self, x: Float[Array, ...]) -> Completion:
         """How missing entries are filled in: by those that the weights were made with."""

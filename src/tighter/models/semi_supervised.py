@@ -133,14 +133,26 @@ class SemiSupervisedVAE(LatentVariableModel):
 
     def log_joint(self, x: dict[str, Array]) -> Callable[[Latents], Array]:
         """The function {"z", "label"} -> log p(x, z, y), in nats."""
+        log_prior, log_likelihood = self.log_prior(x), self.log_likelihood(x)
+        return lambda latents: log_prior(latents) + log_likelihood(latents)
 
-        def log_joint(latents: Latents) -> Float[Array, ""]:
-            context = self._one_hot(latents["label"])
-            example = {"x": x["x"], "context": context}
-            log_label = jnp.sum(context * self.log_frequencies)
-            return self.conditional.log_joint(example)(latents["z"]) + log_label
+    def log_prior(self, x: dict[str, Array]) -> Callable[[Latents], Array]:
+        """The function {"z", "label"} -> log p(z) + log p(y), in nats."""
 
-        return log_joint
+        def log_prior(latents: Latents) -> Float[Array, ""]:
+            log_label = jnp.sum(self._one_hot(latents["label"]) * self.log_frequencies)
+            return self.prior.log_prob(latents["z"]) + log_label
+
+        return log_prior
+
+    def log_likelihood(self, x: dict[str, Array]) -> Callable[[Latents], Array]:
+        """The function {"z", "label"} -> log p(x|z, y), in nats."""
+
+        def log_likelihood(latents: Latents) -> Float[Array, ""]:
+            example = {"x": x["x"], "context": self._one_hot(latents["label"])}
+            return self.conditional.log_likelihood(example)(latents["z"])
+
+        return log_likelihood
 
     def _one_hot(self, label: Array) -> Float[Array, " classes"]:
         return jax.nn.one_hot(label, len(self.frequencies))

@@ -108,7 +108,9 @@ class VAE(LatentVariableModel):
         if isinstance(observation, str):
             observation = observation_from_name(observation, shape)
         encoder_key, decoder_key = jax.random.split(key)
-        family, of_z = latent_families(posterior, prior, num_latent, shape=shape, key=key)
+        family, of_z = latent_families(
+            posterior, prior, num_latent, shape=observation.features_shape(shape), key=key
+        )
         make_encoder, make_decoder = NETWORKS[network]
         encoder = make_encoder(
             observation.features_shape(shape),

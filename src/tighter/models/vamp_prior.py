@@ -74,7 +74,7 @@ class VampPrior(PriorFamily):
                 f"more, got {len(xs)}: take fewer components"
             )
         picked = np.asarray(xs)[np.asarray(jax.random.permutation(key, len(xs)))[:num_components]]
-        features = jax.vmap(model.observation.features)(jnp.asarray(picked))
+        features = jax.vmap(model.observation.features)(jnp.asarray(picked, jnp.float32))
         return dataclasses.replace(self, pseudo_inputs=features)
 
     def distribution(self, model: Any) -> PosteriorsInEqualParts:

@@ -88,7 +88,7 @@ def _bad_terms(
         z = draw(posterior, key=key)
         told = [(posterior, z, posterior.log_prob(z))]
         if isinstance(model, LatentVariableModel):
-            told += [model.prior.log_prob(z), model.log_likelihood(x)(z)]
+            told += [model.log_prior(x)(z), model.log_likelihood(x)(z)]
         else:
             told += [jnp.zeros(()), jnp.zeros(())]
         flags = jnp.stack([bad_data(x), *(bad(part) for part in (*told, log_joint_of(x)(z)))])
