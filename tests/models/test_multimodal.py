@@ -121,8 +121,8 @@ def test_draws_of_the_model_and_across_modalities():
 
 def curve(seed=0):
     key = jax.random.key(seed)
-    encoders = {"a": linear([[0.4, 0.1]], [0.1, -0.3], (2, 1)),
-                "b": linear([[-0.3, 0.05]], [0.5, 0.1], (2, 1))}  # fmt: skip
+    encoders = {"a": linear([[0.8, 0.1]], [0.1, -0.6], (2, 1)),
+                "b": linear([[-0.3, 0.05]], [-0.6, -0.1], (2, 1))}  # fmt: skip
     decoders = {
         name: MLP((1,), (), (1,), key=key_)
         for name, key_ in zip("ab", jax.random.split(key), strict=True)
@@ -498,6 +498,9 @@ def test_coherence():
     truth = 1 - np.arccos(correlation) / np.pi
     assert abs(share.value - truth) < 5 * share.standard_error
     np.testing.assert_allclose(share.standard_error, np.sqrt(truth * (1 - truth) / 4500), rtol=0.05)
+    same = {"a": lambda x: np.ones(len(x)), "b": lambda x: np.ones(len(x))}
+    whole = joint_coherence(model, same, num_samples=1000, key=jax.random.key(5))
+    np.testing.assert_allclose(whole, (1, np.sqrt(1002 * 2 / 1000) / 1004, 1000), rtol=1e-6)
 
     xs = np.random.default_rng(3).normal(size=(3000, 1)).astype(np.float32)
     data = {"a": xs, "b": np.where(np.arange(3000)[:, None] < 1200, NAN, xs)}

@@ -142,19 +142,19 @@ def _crossed(model: Any, given: PyTree) -> dict[str, Array]:
 
 def _in_blocks(one: Callable[[Any, Any], Any], model: Any, given: PyTree) -> dict[str, np.ndarray]:
     """`one` of every row, so many at a time."""
-
-    @eqx.filter_jit
-    def block(model: Any, rows: PyTree) -> PyTree:
-        return jax.vmap(lambda row: one(model, row))(rows)
-
     num = jax.tree.leaves(given)[0].shape[0]
     size, parts = min(_BLOCK, num), []
     for start in range(0, num, size):
         # The last block is filled up with the last row, so that one program serves all.
         taken = np.minimum(np.arange(start, start + size), num - 1)
         rows = jax.tree.map(operator.itemgetter(taken), given)
-        parts.append(jax.device_get(block(model, rows)))
+        parts.append(jax.device_get(_block(one, model, rows)))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num], *parts)
+
+
+@eqx.filter_jit
+def _block(one: Callable[[Any, Any], Any], model: Any, rows: PyTree) -> PyTree:
+    return jax.vmap(lambda row: one(model, row))(rows)
 
 
 def _labels(name: str, classifier: Classifier, generated: dict[str, np.ndarray]) -> np.ndarray:
