@@ -108,7 +108,7 @@ def main() -> None:
     names = arguments.tables.split(",")
     for title, squared in (("not at random, RMSE", False), ("at random, half, MSE", True)):
         print(f"\nmissing {title}: mean ± sd over {arguments.seeds} seeds")
-        heads = ("table", "mean", "iterative", "at random", "self-masking", "seconds")
+        heads = ("table", "mean", "iterative", "at random", "mask above", "seconds")
         print(("{:<12}" + "{:>16}" * 5).format(*heads))
         for name in names:
             print(_line(name, arguments.seeds, arguments.steps, squared=squared), flush=True)
@@ -127,8 +127,8 @@ def _line(name: str, seeds: int, steps: int, *, squared: bool) -> str:
             "at random": by_vae(given, seed, steps, observation="student-t", mask=None),
         }
         if not squared:
-            filled["self-masking"] = by_vae(
-                given, seed, steps, observation="learned-gaussian", mask="self-masking"
+            filled["mask above"] = by_vae(
+                given, seed, steps, observation="learned-gaussian", mask="above"
             )
         for method, values in filled.items():
             error = np.mean((values - x)[absent] ** 2)

@@ -26,8 +26,8 @@ from tighter.bounds import IWAE, Bound
 from tighter.data import Dataset, load
 from tighter.diagnostics.coherence import Classifier, cross_coherence, joint_coherence
 from tighter.gradients import GeneralizedDoublyReparameterized
-from tighter.models._expert_by_expert import ExpertByExpert
-from tighter.models.multimodal import MultimodalVAE
+from tighter.models.multimodal.expert_by_expert import ExpertByExpert
+from tighter.models.multimodal.model import MultimodalVAE
 
 
 class Setting(NamedTuple):

@@ -4,7 +4,7 @@
 
 5 % of the training entries are replaced by gross errors, normal with 30 standard deviations of
 their column. Each family is trained on the clean and on the spoiled examples, and scored on the
-same clean test examples: log-likelihood (K = 1000), nats a dimension, in units of the clean training
+same clean test examples: log-likelihood (K = 1000), nats a dimension, in units of the clean
 columns' standard deviations. Wanted: Gaussian observations lose 1 nat a dimension or more,
 Student's t hardly any.
 """

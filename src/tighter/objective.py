@@ -227,7 +227,7 @@ class Objective(eqx.Module):
             return
         if self.num_samples % strata:
             raise ValueError(
-                f"draws are of {strata} experts in turn: num_samples is a multiple of {strata}, "
+                f"draws are of experts in turn: num_samples is a multiple of {strata}, "
                 f"got {self.num_samples}"
             )
         if self.gradient.asks_own_density(self.bound):

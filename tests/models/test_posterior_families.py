@@ -12,7 +12,7 @@ from tests.oracles.quick import quick_jit
 import tighter as tt
 from tighter.distributions import draw, is_reparameterizable, kl
 from tighter.models._space import Space
-from tighter.models.posteriors import (
+from tighter.models.posteriors.table import (
     POSTERIORS,
     CategoricalPosterior,
     DirichletPosterior,

@@ -21,12 +21,12 @@ from tighter.gradients import VIMCO, DoublyReparameterized
 from tighter.models._composition import latent_families
 from tighter.models._space import Space
 from tighter.models.clustering import cluster, clustering_accuracy
-from tighter.models.flow_prior import FlowPrior
-from tighter.models.mixture_prior import MixturePrior
-from tighter.models.networks import Applied
+from tighter.models.networks.table import Applied
 from tighter.models.observations import Missing
-from tighter.models.posteriors import POSTERIORS, DiagonalGaussian, posterior_from_name
-from tighter.models.priors import PRIORS, StandardNormal, prior_from_name
+from tighter.models.posteriors.table import POSTERIORS, DiagonalGaussian, posterior_from_name
+from tighter.models.priors.flow import FlowPrior
+from tighter.models.priors.mixture import MixturePrior
+from tighter.models.priors.table import PRIORS, StandardNormal, prior_from_name
 from tighter.models.vae import VAE
 
 KEY = jax.random.key(11)

@@ -117,7 +117,7 @@ def log_likelihood(
     strata = getattr(rows.example_posterior(), "num_strata", 1)
     if num_samples % strata:
         raise InputError(
-            f"draws are of {strata} experts in turn: num_samples is a multiple of {strata}, got "
+            f"draws are of experts in turn: num_samples is a multiple of {strata}, got "
             f"{num_samples}"
         )
     chunk = min(chunk_size or _DRAWS, num_samples)

@@ -3,22 +3,8 @@
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
-from tighter.models.bounded_posteriors import (
-    BetaPosterior,
-    DirichletPosterior,
-    LogitNormalPosterior,
-)
 from tighter.models.clustering import cluster, clustering_accuracy
 from tighter.models.conditional import ConditionalVAE, GivenContext, halves, one_hot
-from tighter.models.convolutions import ConvolutionalDecoder, ConvolutionalEncoder
-from tighter.models.discrete_posteriors import BernoulliPosterior, CategoricalPosterior
-from tighter.models.flow_posterior import FlowPosterior
-from tighter.models.flow_prior import FlowPrior
-from tighter.models.gaussian_posteriors import (
-    DiagonalGaussian,
-    FullCovarianceGaussian,
-    LowRankGaussian,
-)
 from tighter.models.hierarchical import (
     LAYERED_ENCODERS,
     BottomUp,
@@ -26,22 +12,22 @@ from tighter.models.hierarchical import (
     Ladder,
     LayeredEncoder,
 )
-from tighter.models.independent_priors import (
-    BernoulliPrior,
-    CategoricalPrior,
-    DiagonalPrior,
-    DirichletPrior,
-    LaplacePrior,
-    StandardNormal,
-    UniformPrior,
-)
 from tighter.models.inference import FreePosterior, SemiAmortized
 from tighter.models.linear_gaussian import LinearGaussian
 from tighter.models.missing_not_at_random import MASKS, MissingNotAtRandom
-from tighter.models.mixture_posterior import MixturePosterior
-from tighter.models.mixture_prior import MixturePrior
-from tighter.models.multimodal import MultimodalVAE
-from tighter.models.networks import ACTIVATIONS, MLP, NETWORKS, Applied
+from tighter.models.multimodal.expert_by_expert import ExpertByExpert
+from tighter.models.multimodal.joint_posteriors import (
+    JOINT_POSTERIORS,
+    JointPosterior,
+    MixtureOfExperts,
+    MixtureOfProducts,
+    ProductOfExperts,
+)
+from tighter.models.multimodal.model import MultimodalVAE
+from tighter.models.networks._layers import ACTIVATIONS
+from tighter.models.networks.convolutions import ConvolutionalDecoder, ConvolutionalEncoder
+from tighter.models.networks.mlp import MLP
+from tighter.models.networks.table import NETWORKS, Applied
 from tighter.models.observations import (
     OBSERVATIONS,
     Bernoulli,
@@ -73,16 +59,41 @@ from tighter.models.observations import (
     check_support,
     observation_from_name,
 )
-from tighter.models.posteriors import POSTERIORS, PosteriorFamily, posterior_from_name
-from tighter.models.priors import PRIORS, PriorFamily, prior_from_name
+from tighter.models.posteriors.bounded import (
+    BetaPosterior,
+    DirichletPosterior,
+    LogitNormalPosterior,
+)
+from tighter.models.posteriors.discrete import BernoulliPosterior, CategoricalPosterior
+from tighter.models.posteriors.flow import FlowPosterior
+from tighter.models.posteriors.gaussian import (
+    DiagonalGaussian,
+    FullCovarianceGaussian,
+    LowRankGaussian,
+)
+from tighter.models.posteriors.mixture import MixturePosterior
+from tighter.models.posteriors.student_t import StudentTPosterior
+from tighter.models.posteriors.table import POSTERIORS, PosteriorFamily, posterior_from_name
+from tighter.models.priors.flow import FlowPrior
+from tighter.models.priors.independent import (
+    BernoulliPrior,
+    CategoricalPrior,
+    DiagonalPrior,
+    DirichletPrior,
+    LaplacePrior,
+    StandardNormal,
+    UniformPrior,
+)
+from tighter.models.priors.mixture import MixturePrior
+from tighter.models.priors.table import PRIORS, PriorFamily, prior_from_name
+from tighter.models.priors.vamp import VampPrior
 from tighter.models.probabilistic_pca import ProbabilisticPCA
 from tighter.models.semi_supervised import SemiSupervisedVAE
-from tighter.models.student_t_posterior import StudentTPosterior
 from tighter.models.vae import VAE
-from tighter.models.vamp_prior import VampPrior
 
 __all__ = [
     "ACTIVATIONS",
+    "JOINT_POSTERIORS",
     "LAYERED_ENCODERS",
     "MASKS",
     "MLP",
@@ -114,6 +125,7 @@ __all__ = [
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "EntrywiseGaussian",
+    "ExpertByExpert",
     "FactorGaussian",
     "Factorized",
     "FlowPosterior",
@@ -125,6 +137,7 @@ __all__ = [
     "GivenContext",
     "HeteroscedasticGaussian",
     "HierarchicalVAE",
+    "JointPosterior",
     "Ladder",
     "Laplace",
     "LaplacePrior",
@@ -138,6 +151,8 @@ __all__ = [
     "Missing",
     "MissingNotAtRandom",
     "Mixed",
+    "MixtureOfExperts",
+    "MixtureOfProducts",
     "MixturePosterior",
     "MixturePrior",
     "MultimodalVAE",
@@ -148,6 +163,7 @@ __all__ = [
     "PosteriorFamily",
     "PriorFamily",
     "ProbabilisticPCA",
+    "ProductOfExperts",
     "SemiAmortized",
     "SemiSupervisedVAE",
     "Space",

@@ -9,8 +9,8 @@ from jaxtyping import Array, Key
 
 from tighter._errors import InputError
 from tighter.models._space import Space
-from tighter.models.posteriors import PosteriorFamily, posterior_from_name
-from tighter.models.priors import PriorFamily, prior_from_name
+from tighter.models.posteriors.table import PosteriorFamily, posterior_from_name
+from tighter.models.priors.table import PriorFamily, prior_from_name
 
 # The families taken over a space, where one of the two is left out.
 _USUAL_PRIOR = {

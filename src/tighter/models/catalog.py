@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from tighter.models.networks import NETWORKS
+from tighter.models.networks.table import NETWORKS
 from tighter.models.observations import OBSERVATIONS, Mixed, observation_from_name
-from tighter.models.posteriors import POSTERIORS, posterior_from_name
-from tighter.models.priors import PRIORS, prior_from_name
+from tighter.models.posteriors.table import POSTERIORS, posterior_from_name
+from tighter.models.priors.table import PRIORS, prior_from_name
 
 KINDS = ("observations", "priors", "posteriors", "networks")
 _SECTIONS = ("Args:", "Attributes:", "Raises:", "Example:", "References:")

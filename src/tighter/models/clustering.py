@@ -13,7 +13,7 @@ from jaxtyping import Array, Int, Key
 
 from tighter._errors import InputError
 from tighter.distributions import draw
-from tighter.models.mixture_prior import MixturePrior
+from tighter.models.priors.mixture import MixturePrior
 
 # Examples through the encoder at a time.
 _EXAMPLES = 1024

@@ -21,10 +21,12 @@ from tighter.models._contexts import flat, halves, one_hot, parts_of
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
 from tighter.models._started import start_of
-from tighter.models.networks import ACTIVATIONS, MLP, started_decoder, started_encoder
+from tighter.models.networks._layers import ACTIVATIONS
+from tighter.models.networks.mlp import MLP
+from tighter.models.networks.table import started_decoder, started_encoder
 from tighter.models.observations import Missing, Observation, observation_from_name
-from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
-from tighter.models.priors import PriorFamily, StandardNormal
+from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
+from tighter.models.priors.table import PriorFamily, StandardNormal
 
 __all__ = ["ConditionalVAE", "GivenContext", "halves", "one_hot"]
 

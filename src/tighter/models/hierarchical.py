@@ -24,7 +24,9 @@ from tighter.models._gaussian_layers import (
 )
 from tighter.models._model import LatentVariableModel
 from tighter.models._started import start_of
-from tighter.models.networks import ACTIVATIONS, MLP, started_decoder, started_encoder
+from tighter.models.networks._layers import ACTIVATIONS
+from tighter.models.networks.mlp import MLP
+from tighter.models.networks.table import started_decoder, started_encoder
 from tighter.models.observations import Missing, Observation, observation_from_name
 
 Network = Callable[[Array], Array]

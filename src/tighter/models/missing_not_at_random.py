@@ -14,12 +14,12 @@ from jaxtyping import Array, Float, Key
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.distributions import draw, is_reparameterizable
-from tighter.models._layers import Linear
 from tighter.models._model import Completion, LatentVariableModel
+from tighter.models.networks._layers import Linear
 from tighter.models.observations import Missing
 from tighter.models.vae import VAE
 
-MASKS = ("self-masking", "linear")
+MASKS = ("self-masking", "above", "below", "linear")
 
 Latents = dict[str, Array]
 
@@ -62,8 +62,9 @@ class MissingNotAtRandom(LatentVariableModel):
         Args:
             vae: The model of x.
             shape: Shape of one example.
-            mask: "self-masking", where an entry's being observed depends on its own value, or
-                "linear", where on all values.
+            mask: "self-masking", where an entry's being observed depends on its own value;
+                "above" or "below", where it is known besides that large, or small, values go
+                missing; or "linear", where it depends on all values.
             key: Random key.
 
         Raises:
@@ -80,8 +81,9 @@ class MissingNotAtRandom(LatentVariableModel):
                 f"{type(vae.observation.family).__name__} are not: take a family of numbers"  # type: ignore[attr-defined]
             )
         size = jnp.zeros(shape).size
-        made = SelfMasking(size) if mask == "self-masking" else _still(Linear(size, size, key=key))
-        return cls(vae, made)
+        if mask == "linear":
+            return cls(vae, _still(Linear(size, size, key=key)))
+        return cls(vae, SelfMasking(size, {"above": -1, "below": 1}.get(mask, 0)))
 
     def started(self, xs: Any, *, key: Key[Array, ""] | None = None) -> MissingNotAtRandom:
         """The same with the VAE started from the training examples."""
@@ -190,17 +192,25 @@ class MissingPosterior(eqx.Module):
 
 
 class SelfMasking(eqx.Module):
-    r"""Logit of entry i being observed: $a_i + b_i x_i$, both starting at zero."""
+    r"""Logit of entry i being observed: $a_i + b_i x_i$, or $a_i \pm \mathrm{softplus}(b_i)\, x_i$.
+
+    Args:
+        size: Entries of x.
+        sign: Of the slopes, where it is known: 1 or −1; 0 where it isn't, and they start at zero.
+    """
 
     intercept: Float[Array, " entries"]
     slope: Float[Array, " entries"]
+    sign: int = eqx.field(static=True)
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, sign: int = 0):
         self.intercept = self.slope = jnp.zeros(size)
+        self.sign = sign
 
     def __call__(self, x: Float[Array, " entries"]) -> Float[Array, " entries"]:
         """Logits of one x."""
-        return self.intercept + self.slope * x
+        slope = self.sign * jax.nn.softplus(self.slope) if self.sign else self.slope
+        return self.intercept + slope * x
 
 
 def _still(layer: Linear) -> Linear:

@@ -16,7 +16,8 @@ from tighter._errors import InputError
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
 from tighter.models.conditional import ConditionalVAE
-from tighter.models.networks import MLP, started_encoder
+from tighter.models.networks.mlp import MLP
+from tighter.models.networks.table import started_encoder
 
 Latents = dict[str, Array]
 

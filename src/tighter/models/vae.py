@@ -18,15 +18,11 @@ from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
-from tighter.models.networks import (
-    ACTIVATIONS,
-    NETWORKS,
-    started_decoder,
-    started_encoder,
-)
+from tighter.models.networks._layers import ACTIVATIONS
+from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
 from tighter.models.observations import Missing, Observation, observation_from_name
-from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
-from tighter.models.priors import PriorFamily, StandardNormal
+from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
+from tighter.models.priors.table import PriorFamily, StandardNormal
 
 
 class VAE(LatentVariableModel):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from tighter.distributions import Posterior
 from tighter.models._families import PosteriorFamily, check_count
-from tighter.models._gaussian_mixture import GaussianMixture
+from tighter.models.priors._gaussian_mixture import GaussianMixture
 
 
 class MixturePosterior(PosteriorFamily):

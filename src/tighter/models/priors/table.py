@@ -10,8 +10,8 @@ from jaxtyping import Array, Key
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.models._families import PriorFamily, refuse_number
-from tighter.models.flow_prior import FlowPrior
-from tighter.models.independent_priors import (
+from tighter.models.priors.flow import FlowPrior
+from tighter.models.priors.independent import (
     BernoulliPrior,
     CategoricalPrior,
     DiagonalPrior,
@@ -20,8 +20,8 @@ from tighter.models.independent_priors import (
     StandardNormal,
     UniformPrior,
 )
-from tighter.models.mixture_prior import MixturePrior
-from tighter.models.vamp_prior import VampPrior
+from tighter.models.priors.mixture import MixturePrior
+from tighter.models.priors.vamp import VampPrior
 
 __all__ = [
     "PRIORS",

@@ -16,14 +16,20 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.distributions import Posterior, draw
-from tighter.models._experts import JOINT_POSTERIORS, JointPosterior, ProductOfExperts
-from tighter.models._joint_likelihood import Example, JointLikelihood, filled
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
 from tighter.models._started import start_of
-from tighter.models.networks import ACTIVATIONS, MLP, started_decoder, started_encoder
+from tighter.models.multimodal._joint_likelihood import Example, JointLikelihood, filled
+from tighter.models.multimodal.joint_posteriors import (
+    JOINT_POSTERIORS,
+    JointPosterior,
+    ProductOfExperts,
+)
+from tighter.models.networks._layers import ACTIVATIONS
+from tighter.models.networks.mlp import MLP
+from tighter.models.networks.table import started_decoder, started_encoder
 from tighter.models.observations import Missing, Mixed, Observation, observation_from_name
-from tighter.models.priors import PriorFamily, StandardNormal, prior_from_name
+from tighter.models.priors.table import PriorFamily, StandardNormal, prior_from_name
 
 Network = Callable[[Array], Array]
 

@@ -14,9 +14,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
-from tighter.models._encodings import encodings
 from tighter.models._families import PriorFamily, check_count
-from tighter.models._gaussian_mixture import GaussianMixture
+from tighter.models.priors._encodings import encodings
+from tighter.models.priors._gaussian_mixture import GaussianMixture
 
 # Examples that the start is found from.
 _EXAMPLES = 5000

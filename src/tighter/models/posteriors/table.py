@@ -9,20 +9,20 @@ from jaxtyping import Array, Key
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.models._families import PosteriorFamily, refuse_number
-from tighter.models.bounded_posteriors import (
+from tighter.models.posteriors.bounded import (
     BetaPosterior,
     DirichletPosterior,
     LogitNormalPosterior,
 )
-from tighter.models.discrete_posteriors import BernoulliPosterior, CategoricalPosterior
-from tighter.models.flow_posterior import FlowPosterior
-from tighter.models.gaussian_posteriors import (
+from tighter.models.posteriors.discrete import BernoulliPosterior, CategoricalPosterior
+from tighter.models.posteriors.flow import FlowPosterior
+from tighter.models.posteriors.gaussian import (
     DiagonalGaussian,
     FullCovarianceGaussian,
     LowRankGaussian,
 )
-from tighter.models.mixture_posterior import MixturePosterior
-from tighter.models.student_t_posterior import StudentTPosterior
+from tighter.models.posteriors.mixture import MixturePosterior
+from tighter.models.posteriors.student_t import StudentTPosterior
 
 __all__ = [
     "POSTERIORS",

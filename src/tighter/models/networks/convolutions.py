@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from tighter.models._layers import ACTIVATIONS, Linear
+from tighter.models.networks._layers import ACTIVATIONS, Linear
 
 
 class ResidualBlock(eqx.Module):

@@ -1,60 +1,18 @@
-"""Networks for one example: several layers, convolutions for images, any other callable."""
+"""Networks by name, networks of other libraries, and where ours start."""
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from tighter.models._layers import ACTIVATIONS, Linear
-from tighter.models.convolutions import ConvolutionalDecoder, ConvolutionalEncoder
-
-
-class MLP(eqx.Module):
-    """Fully connected layers with an activation between them; any shape in, any shape out.
-
-    Args:
-        shape_in: Shape of the input, flattened.
-        hidden: Widths of the hidden layers; none for a linear map.
-        shape_out: Shape of the output.
-        activation: A name of `ACTIVATIONS`.
-        key: Random key.
-    """
-
-    layers: tuple[Linear, ...]
-    shape_out: tuple[int, ...] = eqx.field(static=True)
-    activation: str = eqx.field(static=True)
-
-    def __init__(
-        self,
-        shape_in: Sequence[int],
-        hidden: Sequence[int],
-        shape_out: Sequence[int],
-        *,
-        activation: str = "tanh",
-        key: Key[Array, ""],
-    ):
-        sizes = [math.prod(shape_in), *hidden, math.prod(shape_out)]
-        keys = jax.random.split(key, len(sizes) - 1)
-        self.layers = tuple(
-            Linear(sizes[i], sizes[i + 1], key=keys[i]) for i in range(len(sizes) - 1)
-        )
-        self.shape_out = tuple(shape_out)
-        self.activation = activation
-
-    def __call__(self, x: Float[Array, ...]) -> Float[Array, ...]:
-        """One example through all layers."""
-        hidden = x.reshape(-1)
-        for layer in self.layers[:-1]:
-            hidden = ACTIVATIONS[self.activation](layer(hidden))
-        return self.layers[-1](hidden).reshape(self.shape_out)
+from tighter.models.networks.convolutions import ConvolutionalDecoder, ConvolutionalEncoder
+from tighter.models.networks.mlp import MLP
 
 
 class Applied(eqx.Module):

@@ -1,0 +1,1 @@
+"""Models of several modalities: the joint posteriors, and the looser bound of their experts."""

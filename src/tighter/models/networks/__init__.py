@@ -1,0 +1,1 @@
+"""Networks for one example: several layers, convolutions for images, any other callable."""

@@ -1,0 +1,1 @@
+"""Prior families p(z), a file each, and the table of their names."""
