@@ -146,6 +146,7 @@ def test_a_batch_is_its_examples():
 # Warm-up
 
 
+@pytest.mark.slow
 def test_warm_up_in_training():
     """β rises with the steps, and the validation bound is that of the last step's β."""
     xs = np.asarray(jax.random.normal(jax.random.key(8), (20, 3)))

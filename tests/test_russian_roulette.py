@@ -94,6 +94,7 @@ def shifted(square):
     return Shifted()
 
 
+@pytest.mark.slow
 def test_next_to_no_bias_and_a_large_variance():
     """On 1a with δ² = ½; IWAE_65 is its expectation, (e^½ − 1)/130 below log p(x) = 0."""
     objective, xs = sumo(max_samples=65), jnp.zeros((2**15, 1))
@@ -140,6 +141,7 @@ def test_how_many_draws():
     assert counts.max() == 12
 
 
+@pytest.mark.slow
 def test_the_combination_of_nested_bounds():
     rng = np.random.default_rng(0)
     weights = jnp.asarray(rng.normal(0, 2, 6), jnp.float32)
@@ -161,6 +163,7 @@ def test_the_combination_of_nested_bounds():
     np.testing.assert_allclose(apart, [0.5, 0.5])
 
 
+@pytest.mark.slow
 def test_it_trains():
     xs = np.asarray(jax.random.normal(jax.random.key(8), (20, 2)) + 1)
     result = tt.fit(

@@ -66,6 +66,7 @@ def test_the_aggregate_is_that_of_all_examples():
     np.testing.assert_allclose(part, exact(XS), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_total_correlation_of_two_units_by_quadrature():
     objective = WeightedSurgery(30, total_correlation=0.0, num_samples=400)
     part = np.mean(values(objective) - values(WeightedSurgery(30, num_samples=400)), dtype=float)

@@ -108,13 +108,13 @@ def files(tmp_path_factory) -> Path:
     rng = np.random.default_rng(0)
     floats = rng.normal(size=(60, 4, 3)).astype(np.float32)
     pixels = rng.integers(0, 256, size=(60, 6, 5))
-    with_nan = floats.copy()
-    with_nan[7, 0, 0] = np.nan
+    infinite = floats.copy()
+    infinite[7, 0, 0] = np.inf
     arrays = {
         "floats": floats,
         "ten": (floats[:10] > 0).astype(np.float32),
         "volumes": (rng.random((60, 2, 2, 2, 2)) > 0.5).astype(np.float32),
-        "nan": with_nan,
+        "infinite": infinite,
         "rank": floats[:, 0, 0],
         "strings": np.array(["a", "b"]),
         "empty": floats[:0],
@@ -127,7 +127,8 @@ def files(tmp_path_factory) -> Path:
     np.savez(folder / "several.npz", a=floats, b=floats)
     content = (folder / "floats.npy").read_bytes()
     (folder / "cut.npy").write_bytes(content[:300])
-    (folder / "table.csv").write_text("1,2\n")
+    (folder / "table.txt").write_text("1,2\n")
+    _write_tables(folder)
     images, labels = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
     write_idx(folder / "my images" / images, pixels)
     write_idx(folder / "my images" / labels, np.arange(60) % 10)
@@ -149,6 +150,30 @@ def files(tmp_path_factory) -> Path:
     }.items():
         (folder / f"{name}.toml").write_text(text)
     return folder
+
+
+def _write_tables(folder: Path) -> None:
+    """A table with gaps, and tables that are wrong somewhere."""
+    rng = np.random.default_rng(3)
+    length = rng.normal(50, 9, size=70)
+    rows = [
+        [f"{x:.2f}", f"{2 * x + rng.normal():.1f}", int(x > 50), "tall" if x > 55 else "short"]
+        for x in length
+    ]
+    gaps = [row.copy() for row in rows]
+    for i in range(0, 70, 7):
+        gaps[i][i % 4] = ""
+    spoiled = {
+        "whole": rows,
+        "gaps": gaps,
+        "unseen": [*rows[:9], [*rows[9][:3], "huge"]],
+        "constant": [[*row[:2], 1, row[3]] for row in rows],
+        "no column": [["", *row[1:]] for row in rows],
+        "no row": [*rows[:4], ["", "", "", ""], *rows[4:]],
+    }
+    for name, lines in spoiled.items():
+        text = "\n".join(",".join(map(str, line)) for line in lines)
+        (folder / f"{name}.csv").write_text(f"length,twice,long,size\n{text}\n")
 
 
 @pytest.fixture(scope="session")

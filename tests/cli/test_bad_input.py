@@ -1,5 +1,6 @@
 """A user's mistake costs one clear line on stderr, exit status 2, and nothing else."""
 
+import shlex
 import shutil
 
 import pytest
@@ -12,16 +13,19 @@ TRAIN_MISTAKES = {
     "labels without images": ("--data {files}/only_labels", "no train images"),
     "gzip cut short": ("--data {files}/cut", "cut short"),
     "array cut short": ("--data {files}/cut.npy", "cut short"),
-    "NaN": ("--data {files}/nan.npy", "NaN|row 7"),
+    "infinite": ("--data {files}/infinite.npy", "infinite|row 7"),
     "wrong rank": ("--data {files}/rank.npy", "shape|(60,)"),
     "strings": ("--data {files}/strings.npy", "numbers|<U1"),
     "empty": ("--data {files}/empty.npy", "empty"),
     "objects": ("--data {files}/objects.npy", "pickle"),
-    "no such format": ("--data {files}/table.csv", ".csv"),
+    "no such format": ("--data {files}/table.txt", ".txt"),
     "several arrays": ("--data {files}/several.npz", "data.array|a (60, 4, 3)"),
     "unmatched labels": ("--data {files}/labels.npz", "59 labels for 60 examples"),
     "unmatched IDX labels": ("--data {files}/few_labels", "59 labels for 60 examples"),
-    "not pixels": ("--data {files}/large.npy --set data.binarization=none", "Bernoulli|[0, 1]"),
+    "not pixels": (
+        "--data {files}/large.npy --set data.binarization=none",
+        "Bernoulli|from 0 to 1",
+    ),
     "not pixels to draw": ("--data {files}/large.npy", "[0, 1]"),
     "large batch": ("--data {files}/ten.npy", "batch of 50|8 examples"),
     "large batch of digits": ("--set training.batch_size=2000", "batch of 2000|1437"),
@@ -47,10 +51,36 @@ TRAIN_MISTAKES = {
         "(2, 2, 2, 2)|MLP",
     ),
     "unknown activation": ("--set model.activation=rleu", "did you mean 'relu'"),
-    "unknown observation": ("--set model.observation=normal", "bernoulli, gaussian"),
+    "unknown observation": ("--set model.observation=normal", "did you mean 'log-normal'"),
     "unknown schedule": ("--set training.schedule=linear", "constant, cosine, iwae, steps"),
     "unknown binarization": ("--set data.binarization=random", "none, threshold, stochastic"),
-    "no scale": ("--set model.observation=gaussian --set model.scale=0", "above zero"),
+    "no scale": ("--observation gaussian:0", "above zero"),
+    "unknown prior": ("--prior mixtur:3", "did you mean 'mixture'"),
+    "unknown posterior": ("--posterior fulll", "did you mean 'full'"),
+    "spaces that differ": ("--prior uniform --posterior full", "real numbers|'beta'"),
+    "too many components": ("--prior mixture:2000", "2000 components|1437"),
+    "path of a discrete latent": (
+        "--posterior bernoulli --gradient reparameterized",
+        "no reparameterized|VIMCO",
+    ),
+    "outside a support": (
+        "--data {files}/floats.npy --observation poisson",
+        "Poisson explains whole numbers",
+    ),
+    "mixed without columns": ("--observation mixed", "for the columns of a table"),
+    "constant column": ("--data {files}/constant.csv", "'long'|drop"),
+    "column without an entry": ("--data '{files}/no column.csv'", "'length'|missing"),
+    "row without an entry": ("--data '{files}/no row.csv'", "missing: 4"),
+    "outside a column's support": (
+        "--data {files}/whole.csv --set model.columns=twice=poisson",
+        "column 'twice'|row",
+    ),
+    "family of no column": (
+        "--data {files}/whole.csv --set model.columns=height=poisson",
+        "'height'",
+    ),
+    "one family for words": ("--data {files}/whole.csv --observation student-t", "'size'|mixed"),
+    "mask of nothing missing": ("--set model.mask=above", "Missing"),
     "backward learning": ("--set training.learning_rate=-1", "above zero"),
     "no validation": ("--set data.validation=0", "validation"),
     "no training": ("--set data.test=0.95", "train set would be empty"),
@@ -78,7 +108,7 @@ TRAIN_MISTAKES = {
 @pytest.mark.parametrize("mistake", TRAIN_MISTAKES)
 def test_a_mistake_in_train(files, refused, tiny, tmp_path, mistake):
     words, said = TRAIN_MISTAKES[mistake]
-    line = refused("train", *tiny, *words.format(files=files).split())
+    line = refused("train", *tiny, *shlex.split(words.format(files=files)))
     for phrase in said.split("|"):
         assert phrase in line, line
     # Nothing is left behind that would be in the way of a second try.

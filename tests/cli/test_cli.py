@@ -208,6 +208,7 @@ def test_info_for_people_names_them_too(call):
         assert name in answer.out
 
 
+@pytest.mark.slow
 def test_gaussian_observations_of_floats_that_move_and_change(
     files, call, tiny, tmp_path, monkeypatch
 ):

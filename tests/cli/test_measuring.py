@@ -17,6 +17,7 @@ def told(answer):
     return json.loads(answer.out)
 
 
+@pytest.mark.slow
 def test_sandwich_and_pareto(call, run):
     record = told(call("evaluate", run, "--method=sandwich", "--num-examples=4", "--json"))
     assert record["lower"] <= record["upper"]

@@ -99,6 +99,7 @@ def row_of(rows, bound, gradient, number, backward=None):
     return named[bound, gradient, number, backward]
 
 
+@pytest.mark.slow
 def test_variances_are_the_exact_ones():
     rows = comparison().rows
     for name, exact in (("Reparameterized", 8 / 3), ("StickingTheLanding", 1 / 6)):

@@ -84,6 +84,7 @@ def test_a_log_likelihood_that_is_given(linear_gaussian):
     assert (deviations < 5 * errors.approximation_gap + 1e-3).all()
 
 
+@pytest.mark.slow
 def test_errors_are_the_spread_over_keys(linear_gaussian):
     """One example many times, each with its own draws."""
     model, xs, *_ = linear_gaussian
@@ -96,6 +97,7 @@ def test_errors_are_the_spread_over_keys(linear_gaussian):
         assert abs(spread / told - 1) < 5 / math.sqrt(400), name
 
 
+@pytest.mark.slow
 def test_an_exact_posterior_leaves_no_gap():
     rng = np.random.default_rng(0)
     xs = jnp.asarray(rng.normal(size=(100, 2)) @ rng.normal(size=(2, 4)), jnp.float32)

@@ -157,6 +157,7 @@ def test_the_models_signal_grows_as_root_k():
 # Exact moments
 
 
+@pytest.mark.slow
 def test_moments_of_one_draw_are_exact():
     """The φ-gradient is −2·0.15 − 2tε in all, and −2·0.15 + (1/t − 2t)ε without its score."""
     model, x = rainforth()
@@ -383,6 +384,7 @@ def test_a_gradient_that_is_not_finite_is_told():
     assert not np.isfinite(noise.value)
 
 
+@pytest.mark.slow
 def test_seconds_are_those_of_one_gradient():
     model, xs = small_problem()
     few, many = (
@@ -487,6 +489,7 @@ def test_what_cannot_be_measured(arguments, words):
 # What must not happen
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_replicates():
     model, x = rainforth()
     gradient = Gradient(model, x, Objective(IWAE(), DoublyReparameterized(), 64))

@@ -150,6 +150,7 @@ def test_units_are_taken_apart():
     assert result.index_code_mutual_information > units.index_code_mutual_information.max()
 
 
+@pytest.mark.slow
 def test_errors_are_the_spread_over_keys():
     """Of all examples, and of a choice of half of them, which differ."""
     x = codes(40, 0.5, 1.0)
@@ -209,6 +210,7 @@ def test_narrow_codes_far_from_the_origin():
     assert result.standard_error.index_code_mutual_information < 5e-3
 
 
+@pytest.mark.slow
 def test_chunks_and_blocks_change_nothing():
     x = codes(150, 0.3, 1.0)
     whole = elbo_surgery(Codes(), x, num_samples=3, key=KEY)
@@ -249,6 +251,7 @@ def test_full_covariances_are_those_of_the_density():
     assert full.standard_error.marginal_kl < drawn.standard_error.marginal_kl
 
 
+@pytest.mark.slow
 def test_as_many_examples_as_the_time_allows(monkeypatch):
     x = codes(60, 0.5, 1.0)
     monkeypatch.setattr(surgery, "_BUDGET", 2.0 * 60 * 30 * 3)  # draws, codes, examples, terms
@@ -323,6 +326,7 @@ def test_without_a_closed_form():
     )
 
 
+@pytest.mark.slow
 def test_full_covariances_of_probabilistic_pca():
     """The aggregated posterior of the right model is near the prior: the rest is information."""
     rng = np.random.default_rng(0)

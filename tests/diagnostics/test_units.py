@@ -73,6 +73,7 @@ def test_linear_gaussian():
     )
 
 
+@pytest.mark.slow
 def test_the_error_is_the_spread_over_choices_of_examples():
     variances, errors = [], []
     model = Given(standard_normal(2), means_and_half)
@@ -189,6 +190,7 @@ def test_statistics_and_p_values_are_those_of_scipy():
     ],
     ids=["Laplace", "expanded", "scalar", "Gamma"],
 )
+@pytest.mark.slow
 def test_other_priors(prior, oracle):
     xs = np.asarray(draws(prior, 500)).reshape(500)
     make = lambda x: dist.Delta(x, event_dim=len(prior.event_shape))  # noqa: E731

@@ -124,6 +124,7 @@ def test_each_draw_in_single_precision(logits, distance):
     np.testing.assert_allclose(found["logits"] / scale, flow / scale, atol=5e-4)
 
 
+@pytest.mark.slow
 def test_draws_have_the_distribution():
     mixture = Mixture(jnp.array([0.2, -0.4]), dist.StudentT(4.0, jnp.array([-2.0, 1.0]), 0.7))
     draws = np.asarray(mixture.sample(jax.random.key(0), (20_000,)))
@@ -133,6 +134,7 @@ def test_draws_have_the_distribution():
     assert stats.kstest(uniform, "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_density_and_moments_are_numpyros():
     logits = jnp.array([0.2, -0.4, 0.1])
     components = dist.MultivariateNormal(jnp.arange(6.0).reshape(3, 2), 0.5 * jnp.eye(2)[None])

@@ -162,6 +162,7 @@ def test_experts_in_turn(bound, gradient):
     assert standard_errors_off(slopes, slope).max() < 5
 
 
+@pytest.mark.slow
 def test_fewer_draws_of_experts_backward():
     _, slope = exact_of_experts(IWAE(), 4)
     objective = tt.Objective(

@@ -131,6 +131,7 @@ def test_the_evidence_lies_between(num_temperatures):
     assert "simulated" in result.note
 
 
+@pytest.mark.slow
 def test_both_sides_are_unbiased_though_the_transitions_hardly_mix():
     """E[w] = p(x), and E[w'] = 1/p(x), with one leapfrog step at each of four temperatures."""
     result, evidence = both_sides(4, num_leapfrog=1, num_chains=8)
@@ -140,6 +141,7 @@ def test_both_sides_are_unbiased_though_the_transitions_hardly_mix():
         assert abs(mean - 1) < 5 * error
 
 
+@pytest.mark.slow
 def test_the_gap_falls_as_one_over_the_temperatures():
     """Log-log slope of the mean gap over T = 8 ... 256, weighted by the errors."""
     numbers = np.array([8, 16, 32, 64, 128, 256])

@@ -109,6 +109,7 @@ def test_the_bootstrap_against_scipy():
         np.testing.assert_allclose(ends, interval, atol=5 * error)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     """In as many cases as they say, but for what 64 groups and a skewed mean cost."""
     result = log_likelihood(Shifted(0.5), jnp.zeros(4000), num_samples=1000, key=KEY)

@@ -233,6 +233,7 @@ def test_vectors_agree_with_each_other(family):
         assert (np.abs(slopes_of.mean(axis=0) - truth) < 5 * error + 1e-4).all(), estimator
 
 
+@pytest.mark.slow
 def test_variances_of_the_survey():
     """(x - k)², μ = σ = 1, a = 1 - k: TARGETS 1e, within 5 %."""
     k = 2.5
@@ -318,6 +319,7 @@ def test_the_parameter_inside_and_outside():
         assert_means(slopes, 1 + 3 * 1.3**2)
 
 
+@pytest.mark.slow
 def test_expectations_nest():
     """Two layers of Bernoullis, the second's logit made of the first."""
 

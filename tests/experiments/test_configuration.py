@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import re
+import typing
 from pathlib import Path
 
 import pytest
@@ -168,15 +169,18 @@ def test_differences_name_both_values():
 
 
 def test_differences_see_every_key():
-    for section, values in Configuration().to_dict().items():
-        for key, value in values.items():
-            if isinstance(value, str) or value is None:
-                other = "elsewhere" if isinstance(value, str) or section == "data" else 9
-            else:
-                other = [9] if isinstance(value, list) else 9
-            changed = Configuration().updated({section: {key: other}}, where="x")
+    """Each key with a value of its type, none of which is the default."""
+    others = {
+        "str": "elsewhere", "int": 9, "float": 9.5, "bool": True,
+        "tuple[int, ...]": [9], "tuple[str, ...]": ["a=b"],
+    }  # fmt: skip
+    for section in dataclasses.fields(Configuration):
+        hints = typing.get_type_hints(type(getattr(Configuration(), section.name)))
+        for key, hint in hints.items():
+            other = others[re.sub(r" \| None$|^<class '|'>$", "", str(hint))]
+            changed = Configuration().updated({section.name: {key: other}}, where="x")
             (difference,) = changed.differences(Configuration())
-            assert difference.startswith(f"{section}.{key} is ")
+            assert difference.startswith(f"{section.name}.{key} is ")
 
 
 def test_a_toml_file(tmp_path):

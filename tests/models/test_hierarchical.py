@@ -315,6 +315,7 @@ def test_it_starts_from_the_data(posterior):
     np.testing.assert_allclose(np.mean(hidden, axis=0), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_trains():
     xs = bits()
     model = small("ladder").started(xs)

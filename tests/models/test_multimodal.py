@@ -378,6 +378,7 @@ def test_a_missing_modality_is_one_that_the_model_lacks(name):
         pytest.param("mixture-of-products", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_training_with_modalities_missing(name):
     data = examples()
     model = small(name).started(data)

@@ -749,7 +749,7 @@ def test_the_families_of_a_schema():
     schema = types.SimpleNamespace(columns=columns)
     mixed = Mixed.from_schema(schema, {"i": "laplace", "e": "poisson"})
     assert mixed.columns == (
-        ("a", "heteroscedastic-gaussian"),
+        ("a", "student-t"),
         ("b", "categorical:3"),
         ("c", "log-normal"),
         ("d", "beta"),

@@ -104,6 +104,7 @@ def test_a_row_that_overflows_is_found(fit, xs, batches):
     assert parts(caught.value) == (first + 1, batches[first] & set(BAD))
 
 
+@pytest.mark.slow
 def test_the_rows_are_found_in_chunks_of_any_length(fit, marked, batches, monkeypatch):
     first = next(i for i, rows in enumerate(batches) if rows & set(BAD))
     for seconds in (1e-9, 1e9):
@@ -120,6 +121,7 @@ def test_many_rows_are_counted_and_nothing_is_stored_without_a_folder(fit, xs):
         fit(np.full_like(xs, 1e25))
 
 
+@pytest.mark.slow
 def test_a_gradient_with_a_finite_bound(fit, marked):
     start = tt.models.LinearGaussian.create(3, 2, key=jax.random.key(0))
     fields = {name: getattr(start, name) for name in start.__dataclass_fields__}
@@ -127,6 +129,7 @@ def test_a_gradient_with_a_finite_bound(fit, marked):
         fit(marked, model=ZeroSlope(**fields), batch_size=43)
 
 
+@pytest.mark.slow
 def test_a_discrete_latent_is_explained_as_well(fit, marked):
     class Discrete(eqx.Module):
         logits: jax.Array

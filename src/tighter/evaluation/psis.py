@@ -79,5 +79,6 @@ def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, f
     efficiency = 200 / padded.size
     with np.errstate(all="ignore"):
         smoothed, shape = array_stats.psislw(-padded, r_eff=efficiency)  # pyright: ignore[reportArgumentType]
-    total = float(np.logaddexp.reduce(smoothed[-tail:] - smoothed[0] + padded[0]))
+        # Weights of which many are the same (a discrete latent) leave no tail to smooth.
+        total = float(np.logaddexp.reduce(smoothed[-tail:] - smoothed[0] + padded[0]))
     return float(shape), raw, total if math.isfinite(total) else raw

@@ -17,7 +17,7 @@ from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.data import Binarization, Schema, Splits, binarize, check_pixels, load
 from tighter.experiments.build_objective import CONTINUOUS_GRADIENT, DISCRETE_GRADIENT
-from tighter.experiments.configuration import Configuration
+from tighter.experiments.configuration import Configuration, TrainingConfiguration
 from tighter.models import (
     VAE,
     Missing,
@@ -32,6 +32,7 @@ from tighter.models import (
 from tighter.training import SCHEDULES
 
 _DISCRETE = ("bernoulli", "categorical")
+_LEAST_STEPS = 1500
 
 
 def resolved(configuration: Configuration, splits: Splits) -> Configuration:
@@ -52,7 +53,7 @@ def resolved(configuration: Configuration, splits: Splits) -> Configuration:
         fixed = observation == "mixed" or observation.partition(":")[0] == "gaussian"
         standardize = len(train.shape) == 1 and not fixed and _of_numbers(observation, train.shape)
     changes: dict[str, dict[str, Any]] = {
-        "training": {"epochs": configuration.training.epochs or (100 if len(train) < 5000 else 20)},
+        "training": {"epochs": _epochs(configuration.training, len(train))},
         "data": {"binarization": data.binarization or ("stochastic" if bernoulli else "none")},
         "model": {
             "observation": observation,
@@ -219,6 +220,15 @@ def build_transform(configuration: Configuration) -> Callable[..., Array]:
     return transform
 
 
+def _epochs(training: TrainingConfiguration, num_examples: int) -> int:
+    """Those asked for; or 20, and more for few examples, lest steps be few as well."""
+    if training.epochs is not None:
+        return training.epochs
+    if num_examples >= 5000:
+        return 20
+    return max(100, _LEAST_STEPS * training.batch_size // num_examples)
+
+
 def _of_numbers(name: str, shape: tuple[int, ...]) -> bool:
     """Whether a family explains every number."""
     return observation_from_name(name, shape).support == Support()
@@ -235,7 +245,7 @@ def _pairs(words: tuple[str, ...], example: str) -> dict[str, str]:
 
 def _refuse_words(schema: Schema, observation: str) -> None:
     for column in schema.columns:
-        if column.kind == "categorical":
+        if column.kind == "categorical" or column.dtype in ("String", "Categorical", "Enum"):
             raise InputError(
                 f"the column {column.name!r} holds categories, which {observation!r} doesn't "
                 "explain: take the observation 'mixed', or leave the column out (data.drop)"

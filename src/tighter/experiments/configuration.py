@@ -114,7 +114,8 @@ class TrainingConfiguration:
     """How it is trained.
 
     Attributes:
-        epochs: Passes over the data; left out, 100 for fewer than 5,000 examples and 20 for more.
+        epochs: Passes over the data; left out, 20, or for fewer than 5,000 examples 100 and at
+            least 1,500 steps.
         batch_size: Examples a step.
         learning_rate: Adam's.
         schedule: "constant", "cosine", "steps" or "iwae".

@@ -14,6 +14,7 @@ import jax
 
 from tighter._errors import InputError
 from tighter.data import Splits
+from tighter.distributions import check_posterior
 from tighter.experiments.build import (
     build_data,
     build_model,
@@ -22,7 +23,7 @@ from tighter.experiments.build import (
     check_counts,
     resolved,
 )
-from tighter.experiments.build_objective import build_objective
+from tighter.experiments.build_objective import DISCRETE_GRADIENT, build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.folder import (
     CONFIGURATION,
@@ -35,7 +36,7 @@ from tighter.experiments.folder import (
 from tighter.experiments.pictures import picture_arrays
 from tighter.experiments.scoring import score
 from tighter.objective import Objective
-from tighter.training import FitResult, check_numbers, fit
+from tighter.training import FitResult, Trainable, check_numbers, fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,7 @@ def train(
     check_counts(configuration)
     build_objective(configuration)
     splits = build_data(configuration)
+    chosen = configuration.objective.gradient is None
     configuration = resolved(configuration, splits)
     training = configuration.training
     shape, schema = splits.train.shape, splits.train.schema
@@ -97,6 +99,7 @@ def train(
     num_steps = epochs * (len(splits.train) // training.batch_size)
     optimizer = build_optimizer(configuration, num_steps)
     objective = build_objective(configuration, num_steps=num_steps)
+    _check_path(model, objective, shape)
     if not resume or not (path / CONFIGURATION).exists():
         _write_configuration(path, configuration, model, splits, command)
     run = open_run(path)
@@ -105,6 +108,10 @@ def train(
         f"{len(splits.train)} examples of {splits.train.name} {shape}, "
         f"{epochs} epochs; run folder {path}"
     )
+    if chosen and configuration.objective.gradient == DISCRETE_GRADIENT:
+        announce(
+            "note: z is discrete, so that its draws carry no derivative: the gradient is vimco"
+        )
     if isinstance(objective, Objective) and objective.bias:
         announce(f"note: {objective.bias}")
     result = fit(
@@ -156,6 +163,22 @@ def _write_configuration(
         "versions": versions(),
     }
     write_json(path / CONFIGURATION, record)
+
+
+def _check_path(model: Any, objective: Trainable, shape: tuple[int, ...]) -> None:
+    """Refuse an estimator that differentiates through draws which have no derivative."""
+    gradient: Any = getattr(objective, "gradient", None)
+    if gradient is None:
+        return
+
+    def check(x: Any) -> None:
+        name = type(gradient).__name__
+        check_posterior(model.posterior(x), needs_path=gradient.uses_path, estimator=name)
+
+    try:
+        jax.eval_shape(check, jax.ShapeDtypeStruct(shape, "float32"))
+    except TypeError as error:
+        raise InputError(f"[objective]: {error}") from None
 
 
 def _told(configuration: Configuration) -> str:

@@ -64,7 +64,7 @@ class ConvolutionalEncoder(eqx.Module):
         num_blocks: int = 0,
         key: Key[Array, ""],
     ):
-        height, width, depth = _image_shape(shape_in)
+        height, width, depth = _image_shape(shape_in, most=3)
         keys = jax.random.split(key, len(channels) + 1)
         depths = [depth, *channels]
         self.convolutions = tuple(
@@ -164,9 +164,9 @@ def _blocks(
     return tuple(stages)
 
 
-def _image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    """(height, width, channels) of an image with or without channels."""
-    if len(shape) < 2:
+def _image_shape(shape: Sequence[int], *, most: int = 4) -> tuple[int, int, int]:
+    """(height, width, channels) of an image with or without channels, and numbers a channel."""
+    if not 2 <= len(shape) <= most:
         raise ValueError(
             f"a convolutional network takes images (height, width) or (height, width, channels), "
             f"got shape {tuple(shape)}: take the MLP"

@@ -71,8 +71,8 @@ class Mixed(Observation):
     ) -> Mixed:
         """The usual family for each column's kind.
 
-        real: a Gaussian whose standard deviation is the decoder's; positive: log-normal; unit:
-        Beta; count: negative binomial; binary: Bernoulli; categorical: categorical.
+        real: Student's t, which bears outliers; positive: log-normal; unit: Beta; count: negative
+        binomial; binary: Bernoulli; categorical: categorical.
 
         Args:
             schema: The columns, or what has them as `columns`: objects with `name`, `kind` and
@@ -259,7 +259,7 @@ class Mixed(Observation):
 
 
 _OF_KIND = {
-    "real": "heteroscedastic-gaussian",
+    "real": "student-t",
     "positive": "log-normal",
     "unit": "beta",
     "count": "negative-binomial",
