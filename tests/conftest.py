@@ -3,8 +3,6 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling is what takes the time: the machine code need not be the fastest.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 from jaxtyping import install_import_hook
@@ -12,3 +10,5 @@ from jaxtyping import install_import_hook
 install_import_hook("tighter", "beartype.beartype")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling is what takes the time: the machine code need not be the fastest.
+jax.config.update("jax_disable_most_optimizations", True)

@@ -31,6 +31,7 @@ def test_with_all_weights_one_it_is_the_elbo():
     np.testing.assert_allclose(ours, elbo, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_parts_are_those_of_the_surgery():
     """At B = N: the mutual information and the marginal KL of `elbo_surgery`."""
     one = np.mean(values(WeightedSurgery(30, num_samples=400)), dtype=float)

@@ -322,7 +322,7 @@ def interrupted(monkeypatch) -> Callable[[str], None]:
 
 
 def test_ctrl_c_before_training_is_one_line(call, tiny, interrupted, tmp_path):
-    interrupted("tighter.experiments.training_run.build_data")
+    interrupted("tighter.experiments.training_run.check_counts")
     answer = call("train", "run", *tiny)
     assert answer.status == 130
     assert answer.err == "stopped\n"

@@ -41,6 +41,7 @@ def test_annealing(call, run):
     assert json.loads((run / "annealing.json").read_text())["method"] == "ais"
 
 
+@pytest.mark.slow
 def test_diagnosis(call, run):
     record = told(call("diagnose", run, "--num-examples=60", "--num-gaps=3", "--json"))
     terms = record["surgery"]

@@ -66,6 +66,7 @@ def test_moments_are_those_enumerated_on_all_states(gradient):
     assert (np.abs((centered**2).mean(axis=0) - variance) < 5 * error).all()
 
 
+@pytest.mark.slow
 def test_the_order_of_the_variances():
     """DisARM ≤ ARM, and DisARM ≤ leave-one-out ≤ plain, two evaluations each."""
 

@@ -53,7 +53,7 @@ def test_no_noise_without_the_score(bound, estimator):
     np.testing.assert_allclose(gradient, 0.0, atol=2e-5)
 
 
-@pytest.mark.parametrize("delta", [0.3, 0.6])
+@pytest.mark.parametrize("delta", [pytest.param(0.3, marks=pytest.mark.slow), 0.6])
 def test_bounds_on_the_shifted_gaussian(delta):
     """p(z, x) = N(z; 0, 1), q = N(δ, 1): log w ~ N(−δ²/2, δ²), with many draws a bound."""
 

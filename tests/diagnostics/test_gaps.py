@@ -148,6 +148,7 @@ class Told(eqx.Module):
     ],
     ids=["full covariance", "Gamma", "LogNormal", "Bernoulli", "chain", "mixture"],
 )
+@pytest.mark.slow
 def test_families_that_hold_the_posterior_reach_it(joint, start):
     """log p(x) = −3: the best of the family has no gap, whatever its parameters' constraints."""
     model = Told(lambda z: joint.log_prob(z) - 3.0, start)

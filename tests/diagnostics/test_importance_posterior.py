@@ -174,6 +174,7 @@ def test_draws_have_the_density(num_samples):
         assert kstest(np.asarray(draws), lambda z: np.interp(z, GRID, other)).pvalue < 1e-3
 
 
+@pytest.mark.slow
 def test_draws_in_chunks_have_a_shape_and_are_the_same():
     model = posterior_of(2)
     draws = model.sample(KEY, (3, 2))
@@ -182,6 +183,7 @@ def test_draws_in_chunks_have_a_shape_and_are_the_same():
     assert model.sample(KEY).shape == ()
 
 
+@pytest.mark.slow
 def test_with_the_posterior_itself_nothing_changes():
     """Weights are all the same: as many effective draws as draws, and the density is q."""
     p = lambda z: Q.log_prob(z) - 2.0  # noqa: E731

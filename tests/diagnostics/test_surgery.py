@@ -220,6 +220,7 @@ def test_chunks_and_blocks_change_nothing():
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_posteriors_of_every_kind_agree():
     """The same normals, told as a full covariance: the draws differ, the numbers do not."""
     x = codes(60, 0.5, 1.0)
@@ -306,6 +307,7 @@ class NoClosedForm(Codes):
         return dist.StudentT(5.0, jnp.zeros(2), 1.0).to_event(1)
 
 
+@pytest.mark.slow
 def test_without_a_closed_form():
     x = codes(100, 0.4, 1.0)
     result = elbo_surgery(NoClosedForm(), x, num_samples=50, key=KEY)

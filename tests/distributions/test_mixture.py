@@ -57,7 +57,11 @@ CASES = {name: one_dimensional(name) for name in ("normal", "student")} | {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+BY_HAND = ("low-rank", "joint-student", "student")
+MARKED = [pytest.param(c, marks=pytest.mark.slow if c in BY_HAND else []) for c in CASES]
+
+
+@pytest.mark.parametrize("case", MARKED)
 def test_gradients_against_quadrature(case):
     build, parameters = CASES[case]
 

@@ -103,6 +103,7 @@ def test_a_stopped_chain_passes_its_latents_on():
     np.testing.assert_allclose(by_top, plain, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_chain_with_a_discrete_part_has_no_path():
     def build(logit):
         return Chain({"on": dist.Bernoulli(logits=logit), "z": dist.Normal(0.0, 1.0)})

@@ -157,6 +157,7 @@ def test_the_gap_falls_as_one_over_the_temperatures():
     assert abs(slope + 1) < 5 * error
 
 
+@pytest.mark.slow
 def test_images_that_a_vae_draws():
     model = VAE.create((4, 3), num_latent=2, hidden=(6,), key=jax.random.key(2))
     result = bidirectional(

@@ -67,6 +67,7 @@ def test_values_and_draws_are_those_of_the_conditional():
     assert (made.ess > 1000).all()
 
 
+@pytest.mark.slow
 def test_chunks_change_no_values():
     model = linear_vae()
     whole, chunked = (
@@ -119,6 +120,7 @@ def test_not_at_random_against_quadrature():
     assert exact_mean - mean[0] > 0.3 * spread
 
 
+@pytest.mark.slow
 def test_not_at_random_gradients_agree():
     """Doubly reparameterized and total derivative have one mean, through x as through z."""
     model, xs = mask_model(), jnp.asarray(XS[:3], jnp.float32)

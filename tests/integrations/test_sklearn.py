@@ -304,6 +304,7 @@ def test_discrete_latents(X):
     assert np.all(np.abs(scores - np.array(exact)) < 6 * told.standard_error + 1e-3)
 
 
+@pytest.mark.slow
 def test_grid_search_in_a_pipeline(X):
     pipeline = make_pipeline(StandardScaler(), VariationalAutoencoder(**SMALL))
     name = "variationalautoencoder__n_components"

@@ -147,6 +147,7 @@ def test_it_starts_from_the_data():
     np.testing.assert_allclose(hidden.mean(axis=0), 0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_context_tells():
     """On data of the linear model: within .02 nat of the exact log p(x|c)."""
     rng = np.random.default_rng(0)
@@ -228,6 +229,7 @@ def test_halves():
         halves(np.zeros((5, 784)))
 
 
+@pytest.mark.slow
 def test_structured_prediction_binarizes_and_halves_in_fit():
     images = np.asarray(jax.random.uniform(KEY, (40, 4, 3)))
     result = tt.fit(

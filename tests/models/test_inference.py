@@ -54,6 +54,7 @@ def test_steps_close_the_gap():
     assert gaps[-1] < 0.02 < gaps[0]
 
 
+@pytest.mark.slow
 def test_the_encoder_learns_through_the_steps():
     """Its derivative is that of the whole, by differences."""
     model = SemiAmortized.create(linear(), num_steps=3, learning_rate=0.05)
@@ -105,6 +106,7 @@ def test_a_table_reaches_every_examples_posterior():
     assert gap(after, XS, examples) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_table_is_trained_by_fit():
     model = FreePosterior.create(linear(), XS)
     objective = tt.Objective(tt.bounds.ELBO(), num_samples=1)

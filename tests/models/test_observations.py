@@ -760,7 +760,7 @@ def test_the_families_of_a_schema():
         ("i", "laplace"),
     )
     assert len(mixed.groups) == 8  # b and g are one
-    assert mixed.output_shape((9,)) == (2 + 6 + 2 + 2 + 1 + 1 + 4 + 2,)
+    assert mixed.output_shape((9,)) == (3 + 6 + 2 + 2 + 1 + 1 + 4 + 2,)
     assert mixed.features_shape((9,)) == (1 + 6 + 1 + 1 + 1 + 1 + 4 + 1,)
     standard = [isinstance(family, Standardized) for family in mixed.groups]
     assert standard == [True, *[False] * 6, True]

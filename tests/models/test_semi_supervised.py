@@ -65,6 +65,7 @@ def test_value_is_exact():
     ).all()
 
 
+@pytest.mark.slow
 def test_log_likelihoods_are_of_what_is_known():
     examples = {"x": jnp.asarray(XS, jnp.float32), "label": jnp.asarray(LABELS)}
     estimates = tt.log_likelihood(exact_model(), examples, num_samples=20_000, key=KEY)

@@ -174,6 +174,7 @@ def test_the_state_before_the_step_is_kept_and_resumable(fit, xs, same, tmp_path
 
 
 @pytest.mark.parametrize("learning_rate", [1e30, float("inf")])
+@pytest.mark.slow
 def test_a_learning_rate_beyond_all_bounds_stores_nothing_infinite(fit, tmp_path, learning_rate):
     with pytest.raises(NonFiniteError, match="smaller learning rate"):
         fit(optimizer=optax.sgd(learning_rate), directory=tmp_path)

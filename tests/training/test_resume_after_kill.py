@@ -82,6 +82,9 @@ def never_stopped(workplace) -> Path:
 def start(workplace: Path) -> subprocess.Popen:
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "default"}
     # One program for all the processes, or compiling takes most of the test's time.
+    # Compiled as in this process: the two are compared to the bit.
+    quick = jax.config.values["jax_disable_most_optimizations"]
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quick))
     environment["JAX_COMPILATION_CACHE_DIR"] = str(workplace / "programs")
     environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     return subprocess.Popen(

@@ -45,6 +45,10 @@ def picture_arrays(
             encoded
         ),
     }
+    if splits.train.schema is not None:  # columns of different units, to be seen side by side
+        spread = np.nanstd(splits.train.x, axis=0)
+        arrays["column_location"] = np.nanmean(splits.train.x, axis=0)
+        arrays["column_scale"] = np.where(spread > 0, spread, 1)
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
         arrays["encoding_labels"] = labels[:_ENCODINGS]

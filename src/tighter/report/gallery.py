@@ -25,7 +25,7 @@ def samples(record: RunRecord) -> str:
         return section("samples", title, _absent(record, "There are no samples yet."))
     # Originals, if there are any, tell better than samples whether rows are pictures.
     if not are_images(record.pictures.get("originals", drawn)) or not are_images(drawn):
-        return section("samples", title, _heat_rows(drawn))
+        return section("samples", title, _heat_rows(_in_unit(record, drawn), _unit(record)))
     tiles = to_tiles(drawn)
     shown = affordable(tiles, 60 if _are_small(tiles) else 30)
     cells = "".join(_tile(tiles.pixels[i]) for i in range(shown))
@@ -50,7 +50,8 @@ def reconstructions(record: RunRecord) -> str:
         line = remark(f"Originals and reconstructions differ in shape, {shapes}.")
         return section("reconstructions", title, line)
     if not are_images(originals):
-        return section("reconstructions", title, _line_pairs(originals, rebuilt))
+        pairs = _in_unit(record, originals), _in_unit(record, rebuilt)
+        return section("reconstructions", title, _line_pairs(*pairs, _unit(record)))
     above, below = to_tiles(originals), to_tiles(rebuilt)
     shown = affordable(above, 30 if _are_small(above) else 20, budget=250_000)
     cells = "".join(
@@ -106,13 +107,26 @@ def _decoded_grid(grid: NDArray[Any]) -> str:
     return figure(image, caption, note)
 
 
-def _heat_rows(drawn: NDArray[Any]) -> str:
+def _unit(record: RunRecord) -> str:
+    """What numbers of vectors are in: those of a table are standardized, column by column."""
+    table = "column_scale" in record.pictures
+    return "standard deviations from its column's mean" if table else "the data's unit"
+
+
+def _in_unit(record: RunRecord, rows: NDArray[Any]) -> NDArray[Any]:
+    location, scale = (record.pictures.get(f"column_{name}") for name in ("location", "scale"))
+    if location is None or scale is None or rows.shape[1:] != location.shape:
+        return rows
+    return (rows - location) / scale
+
+
+def _heat_rows(drawn: NDArray[Any], unit: str) -> str:
     if not np.isfinite(drawn).any():
         return remark("The samples hold no finite values to draw.")
     rows = drawn[:_MOST_ROWS]
     height = 140 + 8 * len(rows)
-    wide = draw_rows(rows, width=960, height=height)
-    narrow = draw_rows(rows, width=380, height=height)
+    wide = draw_rows(rows, width=960, height=height, unit=unit)
+    narrow = draw_rows(rows, width=380, height=height, unit=unit)
     caption = (
         "What the model makes up: each row is the mean of p(x|z) for a fresh z from the prior,"
         " feature by feature."
@@ -120,7 +134,7 @@ def _heat_rows(drawn: NDArray[Any]) -> str:
     return figure(plots(wide, narrow), caption, _of(len(rows), len(drawn)), wide.note)
 
 
-def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any]) -> str:
+def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any], unit: str) -> str:
     shown = min(len(originals), _MOST_PANELS)
     limits = common_limits(originals[:shown], rebuilt[:shown])
     panels = "".join(
@@ -128,7 +142,7 @@ def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any]) -> str:
     )
     caption = (
         '<span class="key blue">Examples</span> and <span class="key orange">their'
-        " reconstructions</span>, feature by feature, in the data's unit."
+        f" reconstructions</span>, feature by feature, in {unit}."
     )
     content = f'<div class="three">{panels}</div>'
     return figure(content, caption, _of(shown, len(originals)))

@@ -140,7 +140,11 @@ def _tables(recorded: Mapping[str, Any]) -> str:
         loose = {name: v for name, v in settings.items() if not isinstance(v, Mapping)}
         tables += [table(name, v) for name, v in settings.items() if isinstance(v, Mapping) and v]
         tables += [table("configuration", loose)] if loose else []
-    rest = {name: v for name, v in recorded.items() if name not in ("command", "configuration")}
+    told = ("command", "configuration", "schema")
+    rest = {name: v for name, v in recorded.items() if name not in told}
+    schema = recorded.get("schema")
+    if isinstance(schema, Mapping) and schema.get("columns"):
+        rest["columns"] = {column["name"]: column["kind"] for column in schema["columns"]}
     loose = {name: v for name, v in rest.items() if not isinstance(v, Mapping)}
     tables += [table("run", loose)] if loose else []
     tables += [table(name, v) for name, v in rest.items() if isinstance(v, Mapping) and v]
