@@ -109,6 +109,7 @@ def test_next_to_no_bias_and_a_large_variance():
         tt.SUMO()
 
 
+@pytest.mark.slow
 def test_draws_cost_what_they_are():
     """log p is asked for as many draws as there are, in blocks of the batch's size."""
     asked = []

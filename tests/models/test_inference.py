@@ -41,6 +41,7 @@ def gap(model, xs, examples, num_samples=2000):
     return float(jnp.mean(log_evidence(vae, xs) - bounds))
 
 
+@pytest.mark.slow
 def test_steps_close_the_gap():
     model, xs = linear(), jnp.asarray(XS)
     gaps = [gap(model, xs, xs)]

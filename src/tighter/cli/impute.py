@@ -30,9 +30,11 @@ def impute(
     ] = None,
     mask: Annotated[
         str | None,
-        typer.Option(help="self-masking or linear: not missing at random [at random]"),
+        typer.Option(help="self-masking, above, below, linear: missing not at random"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the table [100; 20]")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the table [as many as it takes]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random")] = 0,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any key of training: --set model.latent=5")

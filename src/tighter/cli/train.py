@@ -59,7 +59,7 @@ def train(
     ] = None,
     latent: Annotated[int | None, typer.Option(help="Dimensions of z [20]")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data [100; 20 from 5,000 examples up]")
+        int | None, typer.Option(help="Passes over the data [20; more below 5,000 examples]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random [0]")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration in TOML")] = None,

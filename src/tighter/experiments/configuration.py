@@ -60,8 +60,8 @@ class ModelConfiguration:
         standardize: Whether numbers are explained in units of their standard deviations; left out,
             they are where x is a vector and the family over all numbers, of no fixed scale.
         missing: Whether entries of x may be missing; left out, if some are.
-        mask: "self-masking" or "linear", a model of which entries are missing; left out, they are
-            taken to be missing at random.
+        mask: "self-masking", "above", "below" or "linear", a model of which entries are missing;
+            left out, they are taken to be missing at random.
         refinement: Steps from the encoder's output towards each example's best posterior.
     """
 
