@@ -71,6 +71,7 @@ def fit(
     directory: str | Path | None = None,
     resume: bool = False,
     transform: Transform | None = None,
+    average: float | None = None,
     checkpoint_seconds: float = 20.0,
     show_progress: bool | None = None,
 ) -> FitResult:
@@ -80,9 +81,12 @@ def fit(
     after the step in progress. With a directory, checkpoints lie in it, and a run that was killed
     at any moment resumes to the same parameters, bit for bit, as one that never stopped.
 
+    Where the latents belong to the whole data set (`BayesianModel`), a batch stands for all of it,
+    the bound is that of all the data, and there is no validation.
+
     Args:
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; all its inexact arrays are
-            trained.
+            trained. `Steps` tells what else it may have: batch statistics, minibatches.
         data: Training examples: an array with leading axis N, a `Dataset`, or a pytree of arrays
             with the same leading axis, where an example has several parts.
         objective: The bound and the estimator of its gradient: an `Objective`, or an ELBO in closed
@@ -96,6 +100,8 @@ def fit(
         resume: Go on from the newest checkpoint in the directory, or start, if there is none.
         transform: `transform(batch, key=key)`, applied to each batch anew: binarization, for
             instance.
+        average: Decay of an exponential moving average of the parameters, such as .999; the models
+            given back, stored and validated are the averages then. None for none.
         checkpoint_seconds: Seconds between checkpoints.
         show_progress: None for a bar on terminals; True for a bar or lines anywhere; or False.
 
@@ -115,6 +121,7 @@ def fit(
     xs = _examples(data, "data", missing=missing)
     held_out = None if validation is None else _examples(validation, "validation", missing=missing)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size)
+    _check_kind(model, held_out, average)
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
@@ -122,13 +129,14 @@ def fit(
     per_epoch = num_examples // batch_size
     num_steps = num_epochs * per_epoch
     last = jnp.asarray(num_steps)
-    steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key))
+    steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key), average)
     state, best = steps.initial(arrays), _Best(arrays)
     fingerprint = {
         # Without the addresses of functions (schedules), which differ from process to process.
         "objective": re.sub(r" at 0x[0-9a-f]+", "", repr(objective)),
         "batch_size": batch_size,
         "num_epochs": num_epochs,
+        "average": average,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "data": digest(_named(xs)),
     }
@@ -157,7 +165,8 @@ def fit(
                 batch, step_key = steps.batch(on_device, rows, jnp.asarray(step - 1))
                 raise explain(
                     eqx.combine(state.arrays, static), objective.at(jnp.asarray(step - 1)), batch,
-                    rows=rows, step=step - 1, kept=run.kept(step - 1), key=step_key,
+                    rows=rows, num_examples=num_examples, step=step - 1, kept=run.kept(step - 1),
+                    key=step_key,
                 )  # fmt: skip
             state = new_state
             now = time.monotonic()
@@ -170,10 +179,10 @@ def fit(
                 row = {"epoch": epoch, "step": step, "bound": bound}
                 judged = bound
                 if device_validation is not None:
-                    judged = float(steps.mean_bound(state.arrays, device_validation))
+                    judged = float(steps.mean_bound(state.judged, device_validation))
                     row["validation_bound"] = judged
                 if judged > best.bound or not math.isfinite(best.bound):
-                    best = _Best(state.arrays, judged, epoch)
+                    best = _Best(state.judged, judged, epoch)
                 row["steps_per_second"] = 1 / measured
                 row["seconds"] = run.seconds_before + now - began
                 run.metrics.append(row)
@@ -185,7 +194,7 @@ def fit(
     run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
     run.save_parameters(static, state, best)
     return FitResult(
-        eqx.combine(state.arrays, static),
+        eqx.combine(state.judged, static),
         run.metrics.rows,
         eqx.combine(best.arrays, static),
         best.epoch,
@@ -260,7 +269,7 @@ class _Run:
     def save_parameters(self, static: PyTree, state: State, best: _Best) -> None:
         if self.directory is None:
             return
-        save_parameters(self.directory / "last.safetensors", eqx.combine(state.arrays, static))
+        save_parameters(self.directory / "last.safetensors", eqx.combine(state.judged, static))
         save_parameters(self.directory / "best.safetensors", eqx.combine(best.arrays, static))
 
     def kept(self, step: int) -> str:
@@ -315,6 +324,17 @@ def check_numbers(xs: PyTree, held_out: PyTree, *, num_epochs: int, batch_size: 
     ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
     if held_out is not None and ours != theirs:
         raise InputError(f"validation examples have shape {theirs}, training examples {ours}")
+
+
+def _check_kind(model: Any, held_out: PyTree, average: float | None) -> None:
+    if held_out is not None and hasattr(model, "minibatch_log_joint"):
+        raise InputError(
+            f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
+            "bound of other data says nothing: leave validation out, and measure the predictive "
+            "density of held-out data"
+        )
+    if average is not None and not 0 <= average < 1:
+        raise InputError(f"average is the decay of a mean, 0 or more and below 1, got {average}")
 
 
 def _named(xs: PyTree) -> dict[str, np.ndarray]:

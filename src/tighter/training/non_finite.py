@@ -14,7 +14,7 @@ from tighter._errors import NonFiniteError
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 from tighter.models import LatentVariableModel
-from tighter.training.steps import Trainable, all_finite
+from tighter.training.steps import Trainable, all_finite, training_bounds
 
 
 def explain(
@@ -23,6 +23,7 @@ def explain(
     xs: Array,
     *,
     rows: Int[Array, " batch"],
+    num_examples: int,
     step: int,
     kept: str,
     key: Key[Array, ""],
@@ -34,6 +35,7 @@ def explain(
         objective: What was to be maximized.
         xs: The step's batch.
         rows: Which examples of the data they are.
+        num_examples: How many the data are.
         step: The step, from 0.
         kept: What is left of the run, in words.
         key: The key of the step's draws.
@@ -43,7 +45,8 @@ def explain(
     """
     with jax.debug_nans(False):  # noqa: FBT003
         terms = {
-            name: np.asarray(bad) for name, bad in _bad_terms(model, objective, xs, key).items()
+            name: np.asarray(bad)
+            for name, bad in _bad_terms(model, objective, _as_examples(model, xs), key).items()
         }
     for name, bad in terms.items():
         if bad.any():
@@ -53,9 +56,9 @@ def explain(
             break
     else:
         with jax.debug_nans(False):  # noqa: FBT003
-            gradient = eqx.filter_grad(lambda model: _sum_of_bounds(objective, model, xs, key))(
-                model
-            )
+            gradient = eqx.filter_grad(
+                lambda model: jnp.sum(training_bounds(model, objective, xs, num_examples, key=key))
+            )(model)
         of_update = bool(all_finite(eqx.filter(gradient, eqx.is_inexact_array)))
         where = "the updated parameters" if of_update else "the gradient"
         where += ", with every bound finite"
@@ -65,8 +68,11 @@ def explain(
     )
 
 
-def _sum_of_bounds(objective: Trainable, model: Any, xs: Array, key: Key[Array, ""]) -> Array:
-    return jnp.sum(objective.batch(model, xs, key=key))
+def _as_examples(model: Any, xs: Any) -> Any:
+    """Where the data set is one example, every datum as a data set of its own."""
+    if not hasattr(model, "minibatch_log_joint"):
+        return xs
+    return jax.tree.map(lambda part: part[:, None], xs)
 
 
 def _bad_terms(

@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from tighter._errors import InputError
+from tighter.objective import Objective
+
 Transform = Callable[..., Array]
 
 
@@ -45,12 +48,19 @@ class State(NamedTuple):
         optimizer: The optimizer's state.
         step: Steps taken.
         bound_sum: Sum of the steps' mean bounds since the epoch began.
+        average: Exponential moving average of the arrays; None where none is asked for.
     """
 
     arrays: PyTree
     optimizer: PyTree
     step: Int[Array, ""]
     bound_sum: Float[Array, ""]
+    average: PyTree = None
+
+    @property
+    def judged(self) -> PyTree:
+        """The arrays that are validated, kept and given back: the average, where there is one."""
+        return self.arrays if self.average is None else self.average
 
 
 class Keys(NamedTuple):
@@ -82,6 +92,16 @@ class Steps(eqx.Module):
         batch_size: Examples a step.
         num_steps: Steps of the whole run.
         keys: Random keys.
+        average: Decay of the moving average of the arrays, in [0, 1); None for no average.
+
+    What a model may have beside `log_joint` and `posterior`:
+
+        in_training(xs, *, key): Itself as one step of training sees it: statistics of the batch,
+            dropout.
+        after_step(xs, *, key): Itself with the statistics that are averaged, and not trained, moved
+            on.
+        minibatch_log_joint(xs, num_examples): z -> log joint of the whole data set, estimated from
+            some of it. The data set is one example then, and the bound is that of all the data.
     """
 
     static: PyTree
@@ -91,12 +111,15 @@ class Steps(eqx.Module):
     batch_size: int = eqx.field(static=True)
     num_steps: Int[Array, ""]
     keys: Keys
+    average: float | None = eqx.field(static=True, default=None)
 
     @eqx.filter_jit
     def initial(self, arrays: PyTree) -> State:
         """The state before the first step."""
         dtype = jnp.result_type(float)
-        return State(arrays, self.optimizer.init(arrays), jnp.asarray(0), jnp.zeros((), dtype))
+        average = None if self.average is None else arrays
+        optimizer = self.optimizer.init(arrays)
+        return State(arrays, optimizer, jnp.asarray(0), jnp.zeros((), dtype), average)
 
     @eqx.filter_jit
     def run(
@@ -126,16 +149,14 @@ class Steps(eqx.Module):
             rows = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
             xs, key = self.batch(data, rows, state.step)
             objective = self.objective.at(state.step)
-            loss, gradient = jax.value_and_grad(self._loss)(state.arrays, objective, xs, key)
-            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
-            arrays = eqx.apply_updates(state.arrays, updates)
-            finite = jnp.isfinite(loss) & all_finite((gradient, arrays))
-            state = State(
-                arrays,
-                optimizer,
-                state.step + 1,
-                state.bound_sum - loss,
+            loss, gradient = jax.value_and_grad(self._loss)(
+                state.arrays, objective, xs, num_examples, key
             )
+            updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
+            arrays = self._moved_on(eqx.apply_updates(state.arrays, updates), xs, key)
+            finite = jnp.isfinite(loss) & all_finite((gradient, arrays))
+            average = self._averaged(state.average, arrays, state.step)
+            state = State(arrays, optimizer, state.step + 1, state.bound_sum - loss, average)
             return state, finite
 
         def going(carry: tuple[State, Bool[Array, ""]]) -> Bool[Array, ""]:
@@ -193,11 +214,63 @@ class Steps(eqx.Module):
         return order[within * self.batch_size : (within + 1) * self.batch_size]
 
     def _loss(
-        self, arrays: PyTree, objective: Trainable, xs: Any, key: Key[Array, ""]
+        self,
+        arrays: PyTree,
+        objective: Trainable,
+        xs: Any,
+        num_examples: int,
+        key: Key[Array, ""],
     ) -> Float[Array, ""]:
         """Minus the mean bound."""
         model = eqx.combine(arrays, self.static)
-        return -jnp.mean(objective.batch(model, xs, key=key))
+        return -jnp.mean(training_bounds(model, objective, xs, num_examples, key=key))
+
+    def _moved_on(self, arrays: PyTree, xs: PyTree, key: Key[Array, ""]) -> PyTree:
+        model = eqx.combine(arrays, self.static)
+        if not hasattr(model, "after_step"):
+            return arrays
+        moved = model.after_step(xs, key=_model_key(key))
+        return jax.lax.stop_gradient(eqx.filter(moved, eqx.is_inexact_array))
+
+    def _averaged(self, average: PyTree, arrays: PyTree, step: Int[Array, ""]) -> PyTree:
+        """The average with a decay that grows to its own, so that the start is soon forgotten."""
+        if self.average is None:
+            return None
+        decay = jnp.minimum(self.average, (1 + step) / (10 + step))
+        return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, arrays)
+
+
+def training_bounds(
+    model: Any, objective: Trainable, xs: PyTree, num_examples: int, *, key: Key[Array, ""]
+) -> Float[Array, " bounds"]:
+    """What a step maximizes the mean of: a bound an example, or one for the whole data set.
+
+    Args:
+        model: The model.
+        objective: What is maximized.
+        xs: The step's batch.
+        num_examples: Size of the data set that it is of.
+        key: The key of the step's draws.
+
+    Returns:
+        The bounds in nats.
+    """
+    if hasattr(model, "in_training"):
+        model = model.in_training(xs, key=_model_key(key))
+    if not hasattr(model, "minibatch_log_joint"):
+        return objective.batch(model, xs, key=key)
+    if not isinstance(objective, Objective):
+        raise InputError(
+            f"{type(model).__name__} is trained by an Objective (its latents belong to the whole "
+            f"data set), got {type(objective).__name__}"
+        )
+    log_joint = model.minibatch_log_joint(xs, num_examples)
+    return objective(log_joint, model.posterior(xs), key=key)[None]
+
+
+def _model_key(key: Key[Array, ""]) -> Key[Array, ""]:
+    """A key for the model's own chance in a step; the draws' are split from the step's key."""
+    return jax.random.fold_in(key, 2**32 - 1)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
