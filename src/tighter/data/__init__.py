@@ -3,8 +3,9 @@
 from tighter.data._columns import Column
 from tighter.data.binarization import Binarization, binarize, check_pixels
 from tighter.data.dataset import Dataset, Splits, split
+from tighter.data.schema import Schema, infer_schema
 from tighter.data.sources import load
-from tighter.data.table import Schema, infer_schema, read_table, write_table
+from tighter.data.table import read_table, write_table
 
 __all__ = [
     "Binarization",

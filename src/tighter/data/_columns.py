@@ -65,7 +65,7 @@ class Column:
         number = len(self.categories)
         if self.kind == "binary" and number != 2:
             raise InputError(
-                f"column {self.name!r} has {number} levels ({_listed(self.categories)}), and "
+                f"column {self.name!r} has {number} levels ({listed(self.categories)}), and "
                 "binary has two; choose categorical"
             )
         if self.kind == "categorical" and number < 2:
@@ -149,7 +149,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
             (codes.is_null() & levels.is_not_null()).to_numpy(),
             levels,
             f"column {column.name!r} has the category {{value!r}} in {{row}}, which is none of "
-            f"{_listed(column.categories)}; mend it, or leave the cell empty",
+            f"{listed(column.categories)}; mend it, or leave the cell empty",
         )
         return codes.to_numpy()
     _refuse_text(series, "holds numbers")
@@ -331,6 +331,7 @@ def _refuse(bad: np.ndarray, values: Any, message: str) -> None:
     raise InputError(message.format(value=values[row], row=f"row {row}{others} (counted from 0)"))
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    listed = ", ".join(repr(name) for name in names[:_MOST_LISTED])
-    return f"{listed} and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else listed
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, in quotes."""
+    listed = ", ".join(repr(name) for name in names[:most])
+    return f"{listed} and {len(names) - most} more" if len(names) > most else listed

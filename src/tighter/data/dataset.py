@@ -8,7 +8,7 @@ import numpy as np
 
 from tighter._errors import InputError
 from tighter.data._columns import refuse_missing_rows
-from tighter.data.table import Schema
+from tighter.data.schema import Schema
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

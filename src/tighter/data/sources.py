@@ -14,7 +14,8 @@ from tighter.data.archive import read_archive
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
 from tighter.data.idx import read_idx
 from tighter.data.raw import Part, Raw, to_datasets
-from tighter.data.table import SUFFIXES, infer_schema, read_table, without_columns
+from tighter.data.schema import infer_schema, without_columns
+from tighter.data.table import SUFFIXES, read_table
 
 _ARCHIVES = (".npy", ".npz")
 _FILES = ", ".join((*_ARCHIVES, *SUFFIXES))

@@ -1,28 +1,15 @@
-"""Tables: CSV and Parquet files as data frames, and data frames as arrays and back."""
+"""Tables: CSV and Parquet files as data frames."""
 
 from __future__ import annotations
 
-import collections
 import csv
-import dataclasses
-import difflib
 import itertools
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, TextIO
 
 from tighter._errors import InputError
-from tighter.data._columns import (
-    Column,
-    check_kind,
-    decode_column,
-    encode_column,
-    infer_column,
-    refuse_missing_rows,
-)
+from tighter.data.schema import refuse_duplicates
 
 if TYPE_CHECKING:
     import polars
@@ -33,180 +20,6 @@ _MISSING = ("", "?", "NA", "N/A", "nan", "NaN", "null")
 _SEPARATORS = ("\t", ";", ",")
 _SNIFFED = 20  # lines to tell the separator from, and rows for the header
 _BLOCK = 20_000  # rows whose cells are Python objects at a time
-
-
-@dataclasses.dataclass(frozen=True)
-class Schema:
-    """What the columns of a table hold, so that a model's array can become a table again.
-
-    Args:
-        columns: The columns, in the order of the array.
-
-    Raises:
-        InputError: If there is no column, or two have one name.
-
-    Example:
-        >>> import polars as pl
-        >>> schema = infer_schema(pl.DataFrame({"age": [31.5, None], "smokes": ["no", "yes"]}))
-        >>> [column.kind for column in schema.columns]
-        ['real', 'binary']
-    """
-
-    columns: tuple[Column, ...]
-
-    def __post_init__(self) -> None:
-        if not self.columns:
-            raise InputError("a schema has one column at least, got none; name the columns")
-        _refuse_duplicates(self.names)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns' names."""
-        return tuple(column.name for column in self.columns)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `from_dict` makes the schema of again, ready for JSON."""
-        columns = [dataclasses.asdict(column) for column in self.columns]
-        return {
-            "columns": [{**column, "categories": list(column["categories"])} for column in columns]
-        }
-
-    @staticmethod
-    def from_dict(content: Mapping[str, Any]) -> Schema:
-        """The schema that was made a mapping.
-
-        Raises:
-            InputError: If it is none that `to_dict` makes.
-        """
-        try:
-            columns = tuple(
-                Column(**{**column, "categories": tuple(column["categories"])})
-                for column in content["columns"]
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"this is no record of a schema ({error}); take one that to_dict made"
-            ) from error
-        return Schema(columns)
-
-    def encode(self, frame: polars.DataFrame) -> np.ndarray:
-        """The table as an array: numbers, codes for levels, NaN for what is missing.
-
-        Columns are found by name, in any order.
-
-        Args:
-            frame: A table with these columns and no others.
-
-        Returns:
-            float32 of shape (N, D).
-
-        Raises:
-            InputError: If a column is not there or not known, a value is none that its column can
-                have, or a row is missing altogether.
-        """
-        _refuse_empty(frame)
-        absent = [name for name in self.names if name not in frame.columns]
-        extra = [name for name in frame.columns if name not in self.names]
-        if absent or extra:
-            faults = [f"lacks {_listed(absent)}"] * bool(absent)
-            faults += [f"has {_listed(extra)} besides"] * bool(extra)
-            raise InputError(
-                f"the table {' and '.join(faults)}; the columns wanted are {_listed(self.names)}"
-            )
-        x = np.empty((frame.height, len(self.columns)), np.float32)
-        for place, column in enumerate(self.columns):
-            x[:, place] = encode_column(frame[column.name], column)
-        refuse_missing_rows(x)
-        return x
-
-    def decode(self, array: Any) -> polars.DataFrame:
-        """The array as a table of the file's names, order and types.
-
-        Whole columns and counts are rounded, whole ones held within their type; codes are rounded
-        to the nearest level; float64 gets the shortest decimal that is the float32.
-
-        Args:
-            array: Numbers of shape (N, D).
-
-        Returns:
-            The table, null where the array is NaN.
-
-        Raises:
-            InputError: If the shape does not fit or a code is no level's.
-        """
-        import polars as pl
-
-        values = np.asarray(array)
-        if values.ndim != 2 or values.shape[1] != len(self.columns):
-            raise InputError(
-                f"a table of {len(self.columns)} columns has shape (N, {len(self.columns)}), "
-                f"got {values.shape}; give a row an example"
-            )
-        return pl.DataFrame(
-            [decode_column(values[:, place], column) for place, column in enumerate(self.columns)]
-        )
-
-
-def infer_schema(
-    frame: polars.DataFrame,
-    overrides: Mapping[str, str] = {},
-) -> Schema:
-    """What a table's columns hold, by their types.
-
-    Text and booleans are binary with two levels and categorical with more, and so are whole
-    numbers with two values. All other numbers are real: that a column is positive, in [0, 1], a
-    count or a code is not guessed from its values, and said by `overrides`.
-
-    Args:
-        frame: The table.
-        overrides: The kinds of some columns, by name.
-
-    Returns:
-        The schema, columns in the table's order.
-
-    Raises:
-        InputError: If a column is missing altogether or constant, has a value or a type that
-            cannot be data, or has text among numbers; or if an override names no column, or a kind
-            that its column cannot have.
-    """
-    import polars as pl
-
-    _refuse_empty(frame)
-    for name, kind in overrides.items():
-        check_kind(kind)
-        if name not in frame.columns:
-            raise _no_column(name, "kinds=", frame.columns)
-    known = {name: _without_missing(frame[name]) for name in frame.columns}
-    if missing := [name for name, values in known.items() if values.is_empty()]:
-        raise InputError(
-            f"nothing is known of {_listed(missing)}, with all values missing; "
-            f"drop={missing} leaves {'it' if len(missing) == 1 else 'them'} out"
-        )
-    if constant := [
-        name
-        for name, values in known.items()
-        if not isinstance(values.dtype, (pl.List, pl.Struct, pl.Array, pl.Object))
-        and values.n_unique() == 1
-    ]:
-        raise InputError(
-            f"the same value stands in every row of {_listed(constant)}; drop={constant} leaves "
-            f"{'it' if len(constant) == 1 else 'them'} out"
-        )
-    return Schema(tuple(infer_column(frame[name], overrides.get(name)) for name in frame.columns))
-
-
-def without_columns(frame: polars.DataFrame, drop: Sequence[str]) -> polars.DataFrame:
-    """The table without some columns.
-
-    Raises:
-        InputError: If there is no such column, or none is left.
-    """
-    for name in drop:
-        if name not in frame.columns:
-            raise _no_column(name, "drop=", frame.columns)
-    if set(drop) >= set(frame.columns):
-        raise InputError("drop= leaves no column; keep one at least")
-    return frame.drop(drop)
 
 
 def read_table(path: str | Path, *, header: bool | None = None) -> polars.DataFrame:
@@ -342,7 +155,7 @@ def _read_csv(stream: TextIO, path: Path, *, header: bool | None, tab: bool) -> 
         header = _is_header(first, cells, comma=comma)
     if header:
         names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
-        _refuse_duplicates(names, f"{path}: ")
+        refuse_duplicates(names, f"{path}: ")
         cells.columns = names
     else:
         cells = pl.concat([_block([first], names), cells])
@@ -404,35 +217,3 @@ def _is_header(first: list[str], cells: polars.DataFrame, *, comma: bool) -> boo
         and all(name.isdigit() for name in others)
         and len(set(others)) == len(others)
     )
-
-
-def _without_missing(values: polars.Series) -> polars.Series:
-    known = values.drop_nulls()
-    return known.drop_nans() if known.dtype.is_float() else known
-
-
-def _refuse_empty(frame: polars.DataFrame) -> None:
-    if frame.height == 0 or frame.width == 0:
-        raise InputError(f"the table has no rows, its shape is {frame.shape}; give one at least")
-
-
-def _refuse_duplicates(names: Sequence[str], where: str = "") -> None:
-    twice = [name for name, number in collections.Counter(names).items() if number > 1]
-    if twice:
-        raise InputError(
-            f"{where}{_listed(twice)} {'is' if len(twice) == 1 else 'are'} the name of several "
-            "columns; rename them apart"
-        )
-
-
-def _no_column(name: str, option: str, names: Sequence[str]) -> InputError:
-    nearest = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return InputError(
-        f"{option} names {name!r}, and there is no such column; {hint}there are {_listed(names)}"
-    )
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    listed = ", ".join(repr(name) for name in names[:most])
-    return f"{listed} and {len(names) - most} more" if len(names) > most else listed
