@@ -12,19 +12,16 @@ layers below one.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import time
 
 import jax
 import numpy as np
-import optax
 
 import tighter as tt
-from tighter.bounds import IWAE
+from benchmarks._trained import image_arguments, mean_and_error, trained
 from tighter.data import Binarization, binarize, load
 from tighter.diagnostics import active_units
-from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
 from tighter.models.hierarchical import HierarchicalVAE
 
@@ -33,9 +30,6 @@ MODELS = {
     "two, bottom-up": functools.partial(HierarchicalVAE.create, posterior="bottom-up"),
     "two, ladder": functools.partial(HierarchicalVAE.create, posterior="ladder"),
 }
-# Draws in a bound, and those of them that go backward.
-DRAWS = {5: None, 50: 8}
-BATCH, LEARNING_RATE, ADAM_EPSILON = 100, 2e-3, 1e-4
 UNIT_DRAWS = 100
 
 stochastic = functools.partial(binarize, binarization=Binarization.STOCHASTIC)
@@ -43,14 +37,7 @@ stochastic = functools.partial(binarize, binarization=Binarization.STOCHASTIC)
 
 def main() -> None:
     """Print the table, a line a model."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mnist")
-    parser.add_argument("--epochs", type=int, default=40)
-    parser.add_argument("--examples", type=int, help="of the training set; all if left out")
-    parser.add_argument("--tested", type=int, default=1000)
-    parser.add_argument("--draws", type=int, default=5000, help="in the test log-likelihood")
-    parser.add_argument("--samples", type=int, nargs="+", default=list(DRAWS), help="K")
-    arguments = parser.parse_args()
+    arguments = image_arguments(__doc__, (5, 50))
     splits = load(arguments.mnist)
     train = splits.train.x[: arguments.examples]
     test = np.asarray(stochastic(splits.test.x[: arguments.tested], key=jax.random.key(1)))
@@ -60,23 +47,8 @@ def main() -> None:
         first = None
         for name, create in MODELS.items():
             began = time.monotonic()
-            num_steps = arguments.epochs * (len(train) // BATCH)
-            rate = optax.cosine_decay_schedule(LEARNING_RATE, num_steps)
-            model = tt.fit(
-                create((28, 28), key=jax.random.key(0)).started(train),
-                train,
-                tt.Objective(
-                    IWAE(),
-                    DoublyReparameterized(),
-                    num_samples,
-                    num_backward=DRAWS.get(num_samples),
-                ),
-                optimizer=optax.adam(rate, eps=ADAM_EPSILON),
-                num_epochs=arguments.epochs,
-                batch_size=BATCH,
-                key=jax.random.key(0),
-                transform=stochastic,
-            ).model
+            start = create((28, 28), key=jax.random.key(0)).started(train)
+            model = trained(start, train, num_samples, arguments.epochs, stochastic)
             minutes = (time.monotonic() - began) / 60
             value = tt.log_likelihood(
                 model, test, num_samples=arguments.draws, key=jax.random.key(2)
@@ -89,11 +61,6 @@ def main() -> None:
                 f"| {mean_and_error(first - value)} | {active} | {minutes:.1f} |",
                 flush=True,
             )
-
-
-def mean_and_error(values: np.ndarray) -> str:
-    """Mean over test images and its standard error, in nats."""
-    return f"{values.mean():.2f} ± {values.std(ddof=1) / np.sqrt(len(values)):.2f}"
 
 
 if __name__ == "__main__":
