@@ -21,6 +21,7 @@ EXPERIMENTS: dict[str, str] = {
     "snr": "signal and noise of gradients against the draws K and the bounds M averaged",
     "sticking-the-landing": "noise near the optimum, and how φ arrives without the score term",
     "importance-posterior": "the posterior that importance weighting implies, on three targets",
+    "logistic": "four estimators on Bayesian logistic regression: noise, and how they arrive",
     "surgery": "mutual information and marginal KL of 2, 10, 20 latents, and a toy of two codes",
 }
 
