@@ -11,12 +11,14 @@ import typer
 
 from tighter.cli.compare import compare
 from tighter.cli.diagnose import diagnose
+from tighter.cli.dsep import dsep
 from tighter.cli.evaluate import evaluate
 from tighter.cli.impute import impute
 from tighter.cli.info import info
 from tighter.cli.report import report
 from tighter.cli.reproduce import reproduce
 from tighter.cli.sample import sample
+from tighter.cli.topics import topics
 from tighter.cli.train import train
 
 app = typer.Typer(
@@ -26,7 +28,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, diagnose, compare, sample, impute, report, reproduce, info):
+for command in (
+    train,
+    evaluate,
+    diagnose,
+    compare,
+    sample,
+    impute,
+    topics,
+    report,
+    reproduce,
+    dsep,
+    info,
+):
     app.command(no_args_is_help=False)(command)
 
 

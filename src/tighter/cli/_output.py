@@ -20,7 +20,9 @@ def print_json(record: Mapping[str, Any]) -> None:
 
 
 def score_line(record: Mapping[str, Any]) -> str:
-    """The log-likelihood with its errors, in one line."""
+    """The log-likelihood with its errors, in one line; of a diffusion model its bound."""
+    if "terms" in record:
+        return _bound_line(record)
     error, noise = record["standard_error"], record["monte_carlo_error"]
     share = record["share_pareto_k_above_0.7"]
     told = f"test log-likelihood {record['log_likelihood']:.2f}"
@@ -31,3 +33,18 @@ def score_line(record: Mapping[str, Any]) -> str:
         f"median ESS {record['median_ess']:.0f}"
     )
     return told + (")" if share is None else f", {100 * share:.1f} % with k̂ > 0.7)")
+
+
+def _bound_line(record: Mapping[str, Any]) -> str:
+    told = f"test bound {_with_error(record['bound'], record['standard_error'])} nats"
+    if bits := record["bits_per_dimension"]:
+        told += f", {_with_error(bits['mean'], bits['standard_error'], 3)} bits per dimension"
+    terms = (
+        f"{name.replace('_', ' ').replace('kl', 'KL')} {_with_error(**term)}"
+        for name, term in record["terms"].items()
+    )
+    return f"{told} ({', '.join(terms)}; {record['num_examples']} examples)"
+
+
+def _with_error(mean: float, standard_error: float, places: int = 2) -> str:
+    return f"{mean:.{places}f} ± {standard_error:.{places}f}"

@@ -40,7 +40,7 @@ def compare(
       tighter compare runs/mnist --bound iwae --num-samples 50 --num-backward 4 --num-backward 8
     """
     from tighter._errors import InputError
-    from tighter.experiments.build import build_data
+    from tighter.experiments.build import build_data, check_autoencoder
     from tighter.experiments.folder import open_run
     from tighter.experiments.measuring import compared
     from tighter.experiments.scoring import load_model
@@ -50,6 +50,7 @@ def compare(
         if numbers and min(numbers) < 1:
             raise InputError(f"{name} is at least 1, got {min(numbers)}")
     opened = open_run(run)
+    check_autoencoder(opened.configuration, "tighter compare")
     model = load_model(opened, which="last" if last else "best")
     splits = build_data(opened.configuration)
     record, text = compared(

@@ -41,7 +41,7 @@ def evaluate(
     """
     from tighter._errors import InputError
     from tighter._names import unknown
-    from tighter.experiments.build import build_data
+    from tighter.experiments.build import build_data, check_autoencoder
     from tighter.experiments.folder import open_run
     from tighter.experiments.scoring import load_model
 
@@ -60,6 +60,8 @@ def evaluate(
             + ("--num-temperatures and --num-chains" if method == "ais" else "--gap")
         )
     opened = open_run(run)
+    if method != "importance":
+        check_autoencoder(opened.configuration, f"--method {method}")
     which = "last" if last else "best"
     model = load_model(opened, which=which)
     splits = build_data(opened.configuration)
@@ -110,6 +112,8 @@ def _measure(
     record = score(model, splits.test, run.configuration, run, **given)
     draw_pictures(run, model, splits)
     line = score_line(record)
+    if "verdict" not in record:
+        return record, [line]
     if method == "pareto":
         smoothed = f"{record['pareto_smoothed']:.2f} nats"
         line = f"Pareto-smoothed test log-likelihood {smoothed}; plain: {line}"

@@ -54,6 +54,7 @@ def impute(
     """
     from tighter._errors import InputError
     from tighter.data import read_table, write_table
+    from tighter.experiments.build import check_autoencoder
     from tighter.experiments.folder import open_run
     from tighter.experiments.imputing import impute_table
     from tighter.experiments.scoring import load_model
@@ -75,6 +76,7 @@ def impute(
                 "--run takes a model as it was trained: leave out --observation, --mask, --epochs "
                 "and --set"
             )
+        check_autoencoder(open_run(run).configuration, "tighter impute")
         model = load_model(open_run(run))
     opened = open_run(run)
     if opened.schema is None:

@@ -33,7 +33,7 @@ def sample(
     import numpy as np
 
     from tighter._errors import InputError
-    from tighter.experiments.build import check_seed
+    from tighter.experiments.build import check_autoencoder, check_seed
     from tighter.experiments.folder import open_run, write_arrays
     from tighter.experiments.pictures import sample_means
     from tighter.experiments.scoring import load_model
@@ -47,6 +47,8 @@ def sample(
         raise InputError(
             f"--out is a .npz file in a folder that exists, got {path} (a picture is put beside it)"
         )
+    if means:
+        check_autoencoder(opened.configuration, "--means")
     model = load_model(opened)
     key = jax.random.key(check_seed(seed))
     drawn = np.asarray(sample_means(model, key, num) if means else model.sample(key, num))

@@ -14,6 +14,7 @@ from tighter.cli._output import announce, print_json, score_line
 # Option on the command line -> its place in the configuration.
 _PLACES = {
     "data": ("data", "source"),
+    "model": ("model", "kind"),
     "bound": ("objective", "bound"),
     "gradient": ("objective", "gradient"),
     "num_samples": ("objective", "num_samples"),
@@ -36,6 +37,7 @@ def train(
         str | None,
         typer.Option(help="digits, a folder of IDX files, .npy, .npz, .csv, .parquet [digits]"),
     ] = None,
+    model: Annotated[str | None, typer.Option(help="vae or diffusion [vae]")] = None,
     bound: Annotated[str | None, typer.Option(help="elbo, iwae, renyi:0.5, … [iwae]")] = None,
     gradient: Annotated[
         str | None,
@@ -72,7 +74,7 @@ def train(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
 ) -> None:
-    """Train a variational autoencoder, score it on held-out data, and draw a report.
+    """Train a variational autoencoder or a diffusion model, score it, and draw a report.
 
     Examples:
       tighter train
@@ -80,6 +82,8 @@ def train(
       tighter train --data mnist/ --bound iwae --num-samples 50 --num-backward 8
 
       tighter train --data wine.csv --observation student-t --prior mixture:10 --posterior flow
+
+      tighter train --data mnist/ --model diffusion --epochs 10
 
       tighter train runs/two --latent 2 --set training.batch_size=100
 

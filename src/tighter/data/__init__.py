@@ -2,21 +2,33 @@
 
 from tighter.data._columns import Column
 from tighter.data.binarization import Binarization, binarize, check_pixels
+from tighter.data.corpus import (
+    Corpus,
+    Tokenizing,
+    count_words,
+    read_counts,
+)
 from tighter.data.dataset import Dataset, Splits, split
 from tighter.data.schema import Schema, infer_schema
 from tighter.data.sources import load
 from tighter.data.table import read_table, write_table
+from tighter.data.text import read_documents
 
 __all__ = [
     "Binarization",
     "Column",
+    "Corpus",
     "Dataset",
     "Schema",
     "Splits",
+    "Tokenizing",
     "binarize",
     "check_pixels",
+    "count_words",
     "infer_schema",
     "load",
+    "read_counts",
+    "read_documents",
     "read_table",
     "split",
     "write_table",

@@ -16,8 +16,10 @@ from jaxtyping import Array, Key
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.data import Binarization, Schema, Splits, binarize, check_pixels, load
+from tighter.data.dequantization import check_levels, dequantize
 from tighter.experiments.build_objective import CONTINUOUS_GRADIENT, DISCRETE_GRADIENT
 from tighter.experiments.configuration import Configuration, TrainingConfiguration
+from tighter.experiments.diffusion import build_diffusion, resolved_diffusion
 from tighter.models import (
     VAE,
     Missing,
@@ -31,15 +33,19 @@ from tighter.models import (
 )
 from tighter.training import SCHEDULES
 
+KINDS = ("vae", "diffusion")
 _DISCRETE = ("bernoulli", "categorical")
 _LEAST_STEPS = 1500
 
 
 def resolved(configuration: Configuration, splits: Splits) -> Configuration:
     """The configuration with what was left out decided by the data."""
+    if is_diffusion(configuration):
+        return resolved_diffusion(configuration, splits)
     data, model, objective = configuration.data, configuration.model, configuration.objective
     train = splits.train
-    observation = model.observation or ("mixed" if train.schema else "bernoulli")
+    images = "gaussian" if data.levels else "bernoulli"
+    observation = model.observation or ("mixed" if train.schema else images)
     if observation == "categorical":  # as many as the data have
         largest = max(np.nanmax(part.x) for part in (train, splits.validation, splits.test))
         observation = f"categorical:{int(largest) + 1}"
@@ -68,6 +74,35 @@ def resolved(configuration: Configuration, splits: Splits) -> Configuration:
         },
     }
     return configuration.updated(changes, where="defaults")
+
+
+def is_diffusion(configuration: Configuration) -> bool:
+    """Whether the model is a diffusion model; an autoencoder otherwise.
+
+    Raises:
+        InputError: If it is of no kind.
+    """
+    kind = configuration.model.kind
+    if kind not in KINDS:
+        raise unknown("kind of model", kind, KINDS)
+    return kind == "diffusion"
+
+
+def check_autoencoder(configuration: Configuration, what: str) -> None:
+    """Refuse what a diffusion model has no part in.
+
+    Args:
+        configuration: The run's.
+        what: Is asked for, such as "tighter diagnose".
+
+    Raises:
+        InputError: If the run is of a diffusion model.
+    """
+    if is_diffusion(configuration):
+        raise InputError(
+            f"{what} is for autoencoders, and this run is of a diffusion model: its bound's terms "
+            "are what tighter evaluate measures"
+        )
 
 
 def check_seed(seed: int) -> int:
@@ -109,6 +144,11 @@ def build_data(configuration: Configuration) -> Splits:
     )
     schema = splits.train.schema
     decided = resolved(configuration, splits)
+    if decided.data.levels:
+        for part in (splits.train, splits.validation, splits.test):
+            check_levels(part, decided.data.levels)
+    if is_diffusion(decided):
+        return splits
     observation = build_observation(decided, splits.train.shape, schema)
     binarization = Binarization(decided.data.binarization)
     for part in (splits.train, splits.validation, splits.test):
@@ -166,6 +206,8 @@ def build_model(
         xs: Training examples (N, *shape); None where parameters are about to be loaded.
         schema: The columns of a table.
     """
+    if is_diffusion(configuration):
+        return build_diffusion(configuration, shape, xs)
     model = configuration.model
     if model.mask and model.refinement:
         raise InputError("model.mask and model.refinement don't go together: leave one out")
@@ -209,7 +251,12 @@ def build_optimizer(configuration: Configuration, num_steps: int) -> optax.Gradi
 
 
 def build_transform(configuration: Configuration) -> Callable[..., Array]:
-    """Binarization of a batch, as training and evaluation apply it; missing entries stay so."""
+    """Binarization or dequantization of a batch, in training and evaluation alike.
+
+    Missing entries stay so.
+    """
+    if levels := configuration.data.levels:
+        return functools.partial(dequantize, levels=levels)
     binarization = Binarization(configuration.data.binarization or "none")
     if binarization is Binarization.NONE or not configuration.model.missing:
         return functools.partial(binarize, binarization=binarization)

@@ -11,6 +11,7 @@ from tighter._names import unknown
 from tighter.bounds import Side, bound_from_name
 from tighter.closed_forms import AnalyticEntropy, AnalyticKL
 from tighter.experiments.configuration import Configuration, ObjectiveConfiguration
+from tighter.experiments.diffusion import build_diffusion_bound
 from tighter.gradients import estimator_from_name
 from tighter.objective import Objective
 from tighter.russian_roulette import SUMO
@@ -26,6 +27,8 @@ def build_objective(configuration: Configuration, *, num_steps: int = 0) -> Trai
     Raises:
         InputError: If a name is unknown, a number out of range, or parts don't fit.
     """
+    if configuration.model.kind == "diffusion":
+        return build_diffusion_bound(configuration)
     objective = configuration.objective
     try:
         built = _objective(objective, num_steps)

@@ -29,6 +29,9 @@ class DataConfiguration:
             observations and none for others.
         validation: Share of the training examples held out for validation.
         test: Share of the examples held out for testing, where there is no official test set.
+        levels: Levels of gray between which uniform noise is added, so that densities are of
+            continuous pixels; 0 for none; left out, none, and for diffusion models of pixels as
+            many as they have.
     """
 
     source: str = "digits"
@@ -39,13 +42,15 @@ class DataConfiguration:
     binarization: str | None = None
     validation: float = 0.1
     test: float = 0.1
+    levels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfiguration:
-    """The variational autoencoder.
+    """The model; all below its kind is the variational autoencoder's.
 
     Attributes:
+        kind: "vae", or "diffusion", which has a section of its own.
         network: "mlp", "convolutional" or "residual".
         hidden: Widths of the encoder's hidden layers, or channels of its convolutions.
         latent: Dimensions of z.
@@ -65,6 +70,7 @@ class ModelConfiguration:
         refinement: Steps from the encoder's output towards each example's best posterior.
     """
 
+    kind: str = "vae"
     network: str = "mlp"
     hidden: tuple[int, ...] = (200, 200)
     latent: int = 20
@@ -77,6 +83,29 @@ class ModelConfiguration:
     missing: bool | None = None
     mask: str | None = None
     refinement: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusionConfiguration:
+    """The diffusion model, where model.kind is "diffusion".
+
+    Attributes:
+        denoiser: "mlp" or "unet"; left out, "unet" for images and "mlp" for vectors.
+        hidden: Widths of the MLP, or channels of the U-Net's resolutions; left out, the usual ones.
+        fourier: Exponents of Fourier features of the input.
+        schedule: "linear", "cosine" or "learned".
+        prediction: "epsilon", "x" or "v", what the denoiser's output says.
+        steps: Of the chain; left out, time is continuous.
+        num_times: Times an example in training.
+    """
+
+    denoiser: str | None = None
+    hidden: tuple[int, ...] = ()
+    fourier: tuple[int, ...] = ()
+    schedule: str = "linear"
+    prediction: str = "v"
+    steps: int | None = None
+    num_times: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +149,8 @@ class TrainingConfiguration:
         learning_rate: Adam's.
         schedule: "constant", "cosine", "steps" or "iwae".
         adam_epsilon: Added to Adam's denominator.
+        average: Decay of the moving average of the parameters; left out, .999 for diffusion models
+            and no average for others.
         seed: Of the splits, the parameters and every draw.
     """
 
@@ -128,6 +159,7 @@ class TrainingConfiguration:
     learning_rate: float = 1e-3
     schedule: str = "cosine"
     adam_epsilon: float = 1e-4
+    average: float | None = None
     seed: int = 0
 
 
@@ -136,7 +168,8 @@ class EvaluationConfiguration:
     """How it is scored.
 
     Attributes:
-        num_samples: Draws of the test log-likelihood.
+        num_samples: Draws of the test log-likelihood; of a diffusion model, times an example, 256
+            at most.
         num_examples: Test examples at most, the first ones.
     """
 
@@ -150,6 +183,7 @@ class Configuration:
 
     data: DataConfiguration = DataConfiguration()
     model: ModelConfiguration = ModelConfiguration()
+    diffusion: DiffusionConfiguration = DiffusionConfiguration()
     objective: ObjectiveConfiguration = ObjectiveConfiguration()
     training: TrainingConfiguration = TrainingConfiguration()
     evaluation: EvaluationConfiguration = EvaluationConfiguration()

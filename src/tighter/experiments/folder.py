@@ -56,6 +56,11 @@ def open_run(path: Path) -> RunFolder:
         raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
     try:
         record = json.loads(file.read_text())
+        if record.get("kind") == "topics":
+            raise InputError(
+                f"{path} is a run of tighter topics: take tighter topics {path} --transform TEXT, "
+                "or tighter report"
+            )
         configuration = Configuration().updated(record["configuration"], where=str(file))
         return RunFolder(path, configuration, tuple(record["shape"]), record)
     except InputError:
@@ -68,7 +73,9 @@ def new_run_path(configuration: Configuration) -> Path:
     """The first free folder runs/NAME-BOUND-N."""
     data = configuration.data
     name = Path(data.source).expanduser().resolve().stem if data.source != "digits" else "digits"
-    stem = f"{name}-{configuration.objective.bound}".replace(":", "")
+    diffusion = configuration.model.kind == "diffusion"
+    bound = "diffusion" if diffusion else configuration.objective.bound
+    stem = f"{name}-{bound}".replace(":", "")
     number = 1
     while (Path("runs") / f"{stem}-{number}").exists():
         number += 1

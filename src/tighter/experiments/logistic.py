@@ -119,8 +119,7 @@ def load_problem(seed: int) -> Problem:
     """The data that scikit-learn ships, split at random, standardized by the training rows."""
     from sklearn.datasets import load_breast_cancer
 
-    data = load_breast_cancer()
-    inputs, targets = np.asarray(data["data"]), np.asarray(data["target"])
+    inputs, targets = (np.asarray(part) for part in load_breast_cancer(return_X_y=True))
     order = np.random.default_rng(seed).permutation(len(inputs))
     train, held = order[HELD_OUT:], order[:HELD_OUT]
     inputs = (inputs - inputs[train].mean(0)) / inputs[train].std(0)

@@ -14,9 +14,10 @@ import numpy as np
 from tighter._errors import InputError
 from tighter.data import Dataset
 from tighter.evaluation import LogLikelihood, log_likelihood
-from tighter.experiments.build import build_model, build_transform, check_seed
+from tighter.experiments.build import build_model, build_transform, check_seed, is_diffusion
 from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
+from tighter.experiments.diffusion import score_diffusion
 from tighter.experiments.folder import RunFolder, write_arrays, write_json
 from tighter.training import load_parameters
 
@@ -70,9 +71,16 @@ def score(
     num_samples = num_samples or configuration.evaluation.num_samples
     num_examples = min(num_examples or configuration.evaluation.num_examples, len(test))
     seed = check_seed(configuration.training.seed if seed is None else seed)
+    transform = build_transform(configuration)
+    if is_diffusion(configuration):
+        announce(f"bound of {num_examples} test examples")
+        return score_diffusion(
+            model, test, transform, configuration, run,
+            num_times=num_samples, num_examples=num_examples, seed=seed, which=which,
+        )  # fmt: skip
     announce(f"log-likelihood of {num_examples} test examples, K = {num_samples}")
     transform_key, likelihood_key, bound_key = jax.random.split(jax.random.key(seed), 3)
-    xs = build_transform(configuration)(jnp.asarray(test.x[:num_examples]), key=transform_key)
+    xs = transform(jnp.asarray(test.x[:num_examples]), key=transform_key)
     estimates = log_likelihood(model, xs, num_samples=num_samples, key=likelihood_key)
     bounds = _bounds(model, configuration, xs, bound_key)
     record = {

@@ -21,10 +21,12 @@ from tighter.experiments.build import (
     build_optimizer,
     build_transform,
     check_counts,
+    is_diffusion,
     resolved,
 )
 from tighter.experiments.build_objective import DISCRETE_GRADIENT, build_objective
 from tighter.experiments.configuration import Configuration
+from tighter.experiments.diffusion import diffusion_pictures
 from tighter.experiments.folder import (
     CONFIGURATION,
     RunFolder,
@@ -87,14 +89,18 @@ def train(
     check_counts(configuration)
     build_objective(configuration)
     splits = build_data(configuration)
-    chosen = configuration.objective.gradient is None
+    chosen = configuration.objective.gradient is None and not is_diffusion(configuration)
     configuration = resolved(configuration, splits)
     training = configuration.training
     shape, schema = splits.train.shape, splits.train.schema
     model = build_model(configuration, shape, splits.train.x, schema)
     epochs = training.epochs or 0
     check_numbers(
-        splits.train.x, splits.validation.x, num_epochs=epochs, batch_size=training.batch_size
+        splits.train.x,
+        splits.validation.x,
+        num_epochs=epochs,
+        batch_size=training.batch_size,
+        average=training.average,
     )
     num_steps = epochs * (len(splits.train) // training.batch_size)
     optimizer = build_optimizer(configuration, num_steps)
@@ -104,7 +110,7 @@ def train(
         _write_configuration(path, configuration, model, splits, command)
     run = open_run(path)
     announce(
-        f"{_told(configuration)}, K = {objective.num_samples}, on "
+        f"{_told(configuration)} on "
         f"{len(splits.train)} examples of {splits.train.name} {shape}, "
         f"{epochs} epochs; run folder {path}"
     )
@@ -126,6 +132,7 @@ def train(
         directory=path,
         resume=resume,
         transform=build_transform(configuration),
+        average=training.average,
         show_progress=show_progress,
     )
     if result.interrupted:
@@ -138,7 +145,10 @@ def train(
 def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:
     """Store the arrays of the report's pictures in the run's folder."""
     key = jax.random.key(run.configuration.training.seed)
-    arrays = picture_arrays(model, splits, build_transform(run.configuration), key=key)
+    if is_diffusion(run.configuration):
+        arrays = diffusion_pictures(model, splits, key=key)
+    else:
+        arrays = picture_arrays(model, splits, build_transform(run.configuration), key=key)
     write_arrays(run.path / "pictures.npz", arrays)
 
 
@@ -183,6 +193,10 @@ def _check_path(model: Any, objective: Trainable, shape: tuple[int, ...]) -> Non
 
 def _told(configuration: Configuration) -> str:
     """What is maximized, in a few words."""
+    if is_diffusion(configuration):
+        chosen = configuration.diffusion
+        return f"diffusion model, {chosen.denoiser} denoiser, {chosen.schedule} schedule,"
     objective = configuration.objective
     form = "" if objective.form == "log-weights" else f" as {objective.form}"
-    return f"{objective.bound}{form} with the {objective.gradient} gradient"
+    told = f"{objective.bound}{form} with the {objective.gradient} gradient"
+    return f"{told}, K = {objective.num_samples},"

@@ -21,19 +21,19 @@ _ROWS, _SCORED_ROWS, _DRAWS = 256, 16, 256
 
 def encodings(model: VAE, xs: np.ndarray, *, num_samples: int, key: Key[Array, ""]) -> np.ndarray:
     """Mean of q(z|x) of each row, flattened; of so many draws where it has no closed form."""
-    return _in_blocks(lambda block: _encode(model, block, num_samples, key), xs, _ROWS)
+    return in_blocks(lambda block: _encode(model, block, num_samples, key), xs, _ROWS)
 
 
 def decodings(model: VAE, zs: np.ndarray) -> np.ndarray:
     """Mean of p(x|z) of each row."""
-    return _in_blocks(lambda block: _decode(model, block), zs, _ROWS)
+    return in_blocks(lambda block: _decode(model, block), zs, _ROWS)
 
 
 def log_likelihoods(
     model: VAE, xs: np.ndarray, objective: Objective, *, key: Key[Array, ""]
 ) -> np.ndarray:
     """The objective's bound of each row, in nats: with IWAE of many draws its log-likelihood."""
-    return _in_blocks(lambda block: _bounds(model, block, objective, key), xs, _SCORED_ROWS)
+    return in_blocks(lambda block: _bounds(model, block, objective, key), xs, _SCORED_ROWS)
 
 
 def scoring(bound: Any, gradient: Any, num_samples: int) -> Objective:
@@ -48,7 +48,7 @@ def draws(model: VAE, num: int, key: Key[Array, ""]) -> Array:
     return model.sample(key, num)
 
 
-def _in_blocks(function: Callable[[Array], Array], rows: np.ndarray, size: int) -> np.ndarray:
+def in_blocks(function: Callable[[Array], Array], rows: np.ndarray, size: int) -> np.ndarray:
     """A function of blocks of rows, of always the same size, for all rows."""
     parts = []
     for start in range(0, len(rows), size):
@@ -66,7 +66,7 @@ def _encode(
         posterior = model.posterior(x)
         if _has_mean(posterior):
             return posterior.mean.reshape(-1)  # pyright: ignore[reportAttributeAccessIssue]
-        keys = jax.random.split(_key_of(x, key), num_samples)
+        keys = jax.random.split(key_of(x, key), num_samples)
         drawn = jax.vmap(lambda key: draw(posterior, key=key))(keys)
         return jnp.mean(drawn, axis=0, dtype=float).reshape(-1)
 
@@ -84,12 +84,12 @@ def _bounds(
     model: VAE, xs: Float[Array, "rows columns"], objective: Objective, key: Key[Array, ""]
 ) -> Float[Array, " rows"]:
     def one(x: Array) -> Array:
-        return objective(model.log_joint(x), model.posterior(x), key=_key_of(x, key))
+        return objective(model.log_joint(x), model.posterior(x), key=key_of(x, key))
 
     return jax.vmap(one)(xs)
 
 
-def _key_of(x: Float[Array, " columns"], key: Key[Array, ""]) -> Key[Array, ""]:
+def key_of(x: Float[Array, " columns"], key: Key[Array, ""]) -> Key[Array, ""]:
     """A key for a row from its numbers: the same wherever in a table it stands."""
     of_digest, of_row = jax.random.split(key)
     alike = jnp.where(jnp.isnan(x), jnp.nan, x + 0.0).astype(jnp.float32)  # one NaN, one zero

@@ -15,11 +15,13 @@ from tighter.report.words import count
 _SMALL = 32 * 32
 _MOST_PANELS = 9
 _MOST_ROWS = 40
+_OF_PRIOR = "What the model makes up: each tile is the mean of p(x|z) for a fresh z from the prior."
 
 
-def samples(record: RunRecord) -> str:
+def samples(
+    record: RunRecord, *, title: str = "Samples from the prior", caption: str = _OF_PRIOR
+) -> str:
     """Draws from the model alone."""
-    title = "Samples from the prior"
     drawn = record.pictures.get("prior_samples")
     if drawn is None or not drawn.size:
         return section("samples", title, _absent(record, "There are no samples yet."))
@@ -29,10 +31,7 @@ def samples(record: RunRecord) -> str:
     tiles = to_tiles(drawn)
     shown = affordable(tiles, 60 if _are_small(tiles) else 30)
     cells = "".join(_tile(tiles.pixels[i]) for i in range(shown))
-    caption = (
-        "What the model makes up: each tile is the mean of p(x|z) for a fresh z from the prior."
-    )
-    grid = _grid(cells, shown, "Samples from the prior.", small=_are_small(tiles))
+    grid = _grid(cells, shown, f"{title}.", small=_are_small(tiles))
     return section("samples", title, figure(grid, caption, _of(shown, len(drawn)), tiles.note))
 
 

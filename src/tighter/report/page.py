@@ -1,6 +1,7 @@
 """The page as a whole: head, title, sections in the order in which a reader asks for them."""
 
 from tighter.report.choice import choice
+from tighter.report.diffusion import bound_and_terms, is_diffusion
 from tighter.report.gallery import latent_plane, reconstructions, samples
 from tighter.report.hidden import hidden
 from tighter.report.markup import escaped
@@ -8,6 +9,8 @@ from tighter.report.measurements import read_measurement
 from tighter.report.records import RunRecord, number, section
 from tighter.report.sections import answer, footer, making, reliability, training
 from tighter.report.stylesheet import STYLESHEET
+from tighter.report.topics import is_topics, lead, score, topics
+from tighter.report.topics_slider import POLICY, SCRIPT, STYLE
 from tighter.report.truth import truth
 from tighter.report.words import count, described, moment
 
@@ -24,31 +27,37 @@ def render_page(record: RunRecord) -> str:
     Returns:
         HTML, the same for the same record.
     """
-    body = "\n".join(
-        [
-            _header(record),
-            answer(record),
-            training(record),
-            samples(record),
-            reconstructions(record),
-            latent_plane(record),
-            reliability(record),
-            truth(*(read_measurement(record.directory, n) for n in ("sandwich", "annealing"))),
-            hidden(read_measurement(record.directory, "diagnosis")),
-            choice(read_measurement(record.directory, "comparison")),
-            making(record),
-        ]
-    )
+    if is_topics(record):
+        return _topics_page(record)
+    sections = _of_diffusion(record) if is_diffusion(record) else _of_autoencoder(record)
+    body = "\n".join([_header(record, described(record)), *sections, making(record)])
+    return _document(record, body)
+
+
+def _topics_page(record: RunRecord) -> str:
+    """The report of a run of topics, with a slider where they are."""
+    words = topics(record)
+    parts = [_header(record, lead(record)), score(record), words, training(record)]
+    parts += [reliability(record)] if record.examples else []
+    body = "\n".join([*parts, making(record)])
+    if 'id="ranked"' not in words:
+        return _document(record, body, style=STYLE)
+    return _document(record, f"{body}\n<script>{SCRIPT}</script>", style=STYLE, policy=POLICY)
+
+
+def _document(record: RunRecord, body: str, *, style: str = "", policy: str = "") -> str:
+    """The whole document; `policy` lets something run that is not from a file of the run."""
+    policy = f"{_POLICY}; {policy}" if policy else _POLICY
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{escaped(record.name)} · tighter report</title>
 <style>
-{STYLESHEET}</style>
+{STYLESHEET}{style}</style>
 </head>
 <body>
 <main>
@@ -60,7 +69,30 @@ def render_page(record: RunRecord) -> str:
 """
 
 
-def _header(record: RunRecord) -> str:
+def _of_autoencoder(record: RunRecord) -> list[str]:
+    return [
+        answer(record),
+        training(record),
+        samples(record),
+        reconstructions(record),
+        latent_plane(record),
+        reliability(record),
+        truth(*(read_measurement(record.directory, n) for n in ("sandwich", "annealing"))),
+        hidden(read_measurement(record.directory, "diagnosis")),
+        choice(read_measurement(record.directory, "comparison")),
+    ]
+
+
+def _of_diffusion(record: RunRecord) -> list[str]:
+    title, caption = "Samples", "What the model makes up, from noise alone."
+    return [
+        bound_and_terms(record),
+        training(record),
+        samples(record, title=title, caption=caption),
+    ]
+
+
+def _header(record: RunRecord, told: str) -> str:
     recorded = record.configuration
     facts = []
     parameters = number(recorded.get("num_parameters"))
@@ -77,5 +109,5 @@ def _header(record: RunRecord) -> str:
     line = f'<p class="facts">{escaped(" · ".join(facts))}</p>' if facts else ""
     return (
         f'<header><p class="brand">tighter report</p><h1>{escaped(record.name)}</h1>'
-        f'<p class="lead">{escaped(described(record))}.</p>{line}</header>'
+        f'<p class="lead">{escaped(told)}.</p>{line}</header>'
     )

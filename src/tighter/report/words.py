@@ -81,6 +81,8 @@ def described(record: RunRecord) -> str:
     model, data = section(settings, "model"), section(settings, "data")
     objective, training = section(settings, "objective"), section(settings, "training")
 
+    if model.get("kind") == "diffusion":
+        return _diffusion_described(section(settings, "diffusion"), data, training)
     line = f"{_name(model['network'])} model" if model.get("network") else "A model"
     if model.get("latent") is not None:
         line += f" with {model['latent']} latent dimensions"
@@ -98,6 +100,17 @@ def described(record: RunRecord) -> str:
     if training.get("epochs") is not None:
         line += f", {training['epochs']} epochs"
     return "A run of tighter" if line == "A model" else line
+
+
+def _diffusion_described(
+    chosen: Mapping[str, Any], data: Mapping[str, Any], training: Mapping[str, Any]
+) -> str:
+    steps = chosen.get("steps")
+    line = f"A diffusion model in {f'{steps} steps' if steps else 'continuous time'}"
+    line += f", {chosen.get('denoiser')} denoiser, {chosen.get('schedule')} schedule"
+    if data.get("source"):
+        line += f", trained on {data['source']}"
+    return line + (f", {training['epochs']} epochs" if training.get("epochs") is not None else "")
 
 
 def tail_share(record: RunRecord) -> float:

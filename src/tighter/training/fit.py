@@ -120,8 +120,13 @@ def fit(
     missing = bool(getattr(model, "takes_missing", False))
     xs = _examples(data, "data", missing=missing)
     held_out = None if validation is None else _examples(validation, "validation", missing=missing)
-    check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size)
-    _check_kind(model, held_out, average)
+    check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
+    if held_out is not None and hasattr(model, "minibatch_log_joint"):
+        raise InputError(
+            f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
+            "bound of other data says nothing: leave validation out, and measure the predictive "
+            "density of held-out data"
+        )
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
@@ -310,8 +315,17 @@ def _checked(xs: np.ndarray, name: str, *, missing: bool, alone: bool) -> np.nda
     return xs if np.issubdtype(xs.dtype, np.floating) else xs.astype(np.float32)
 
 
-def check_numbers(xs: PyTree, held_out: PyTree, *, num_epochs: int, batch_size: int) -> None:
+def check_numbers(
+    xs: PyTree,
+    held_out: PyTree,
+    *,
+    num_epochs: int,
+    batch_size: int,
+    average: float | None = None,
+) -> None:
     """Refuse what `fit` can't train on, before anything is written."""
+    if average is not None and not 0 <= average < 1:
+        raise InputError(f"average is the decay of a mean, 0 or more and below 1, got {average}")
     if num_epochs < 1 or batch_size < 1:
         raise InputError(
             f"num_epochs and batch_size are at least 1, got {num_epochs} and {batch_size}"
@@ -324,17 +338,6 @@ def check_numbers(xs: PyTree, held_out: PyTree, *, num_epochs: int, batch_size: 
     ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
     if held_out is not None and ours != theirs:
         raise InputError(f"validation examples have shape {theirs}, training examples {ours}")
-
-
-def _check_kind(model: Any, held_out: PyTree, average: float | None) -> None:
-    if held_out is not None and hasattr(model, "minibatch_log_joint"):
-        raise InputError(
-            f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
-            "bound of other data says nothing: leave validation out, and measure the predictive "
-            "density of held-out data"
-        )
-    if average is not None and not 0 <= average < 1:
-        raise InputError(f"average is the decay of a mean, 0 or more and below 1, got {average}")
 
 
 def _named(xs: PyTree) -> dict[str, np.ndarray]:

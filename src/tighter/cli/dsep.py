@@ -1,0 +1,132 @@
+"""tighter dsep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tighter.cli._output import announce, print_json
+
+
+def dsep(
+    graph: Annotated[
+        str, typer.Argument(help="Edges, 'z -> x; z -> y', or a file of edges, DOT or GraphML")
+    ],
+    a: Annotated[
+        str | None, typer.Argument(help="A node, or several: 'x,y'", show_default=False)
+    ] = None,
+    b: Annotated[str | None, typer.Argument(help="A node, or several", show_default=False)] = None,
+    given: Annotated[
+        list[str] | None, typer.Option(help="Nodes that are given, as often as wanted")
+    ] = None,
+    plate: Annotated[
+        list[str] | None,
+        typer.Option(help="Nodes to repeat: z,x=3 makes z[0], z[1], …", show_default=False),
+    ] = None,
+    all_statements: Annotated[
+        bool, typer.Option("--all", help="List every independence of two nodes")
+    ] = False,
+    max_paths: Annotated[int, typer.Option(help="Most paths to look at")] = 100,
+    svg: Annotated[
+        Path | None, typer.Option(help="File for a picture of the answer", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+) -> None:
+    """Tell whether nodes of a directed acyclic graph are d-separated, and prove it.
+
+    Without two nodes: the independencies from which all others of the graph follow.
+
+    Examples:
+      tighter dsep "z -> x; z -> y" x y --given z
+
+      tighter dsep "a -> c <- b; c -> d" a b --given d --svg answer.svg
+
+      tighter dsep "z -> x" "z[0]" "z[1]" --plate z,x=2 --given "x[0],x[1]"
+
+      tighter dsep model.dot --all
+    """
+    from tighter._errors import InputError
+
+    if (a is None) != (b is None):
+        raise InputError("two sides are needed: tighter dsep GRAPH A B")
+    if a is None and given:
+        raise InputError("--given is for a question: tighter dsep GRAPH A B --given C")
+    if a is not None and all_statements:
+        raise InputError("--all lists the graph's independencies: leave the two nodes out")
+    if max_paths < 1:
+        raise InputError(f"--max-paths is at least 1, got {max_paths}")
+    if svg is not None and not svg.absolute().parent.is_dir():
+        raise InputError(f"--svg is in a folder that exists, got {svg}")
+    dag = _unrolled(_read(graph), plate or [])
+    if a is None or b is None:
+        _list_independencies(dag, svg, all_statements=all_statements, json=json)
+        return
+    conditions = [node for words in given or [] for node in _nodes(dag, words)]
+    answer = dag.d_separated(_nodes(dag, a), _nodes(dag, b), conditions, max_paths=max_paths)
+    _draw(answer, svg)
+    if json:
+        print_json(answer.to_dict())
+    else:
+        print(answer)
+
+
+def _list_independencies(dag: Any, svg: Path | None, *, all_statements: bool, json: bool) -> None:
+    found = dag.independencies(pairwise=all_statements)
+    _draw(dag, svg)
+    if json:
+        print_json({"independencies": [statement.to_dict() for statement in found]})
+        return
+    for statement in found:
+        print(statement)
+    if not found:
+        announce("the graph implies no independence")
+
+
+def _draw(what: Any, svg: Path | None) -> None:
+    if svg is not None:
+        svg.write_text(what.to_svg(), encoding="utf-8")
+        announce(f"picture {svg}")
+
+
+def _read(graph: str) -> Any:
+    """The graph in a file, or in the words themselves."""
+    from tighter._errors import InputError
+    from tighter.graph import DAG
+
+    path = Path(graph)
+    if "\n" not in graph and len(graph) < 1000 and path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError:
+            raise InputError(f"{graph} is no text: a file of edges, DOT or GraphML is") from None
+        return (DAG.from_graphml if text.lstrip().startswith("<") else DAG.from_text)(text)
+    if path.suffix.lower() in (".dot", ".gv", ".graphml", ".xml", ".txt"):
+        raise InputError(f"there is no file {graph}")
+    if not graph.strip():
+        raise InputError("the graph is empty: write edges such as 'z -> x; z -> y'")
+    return DAG.from_text(graph)
+
+
+def _unrolled(dag: Any, plates: list[str]) -> Any:
+    from tighter._errors import InputError
+    from tighter.graph import Plate
+
+    made = []
+    for words in plates:
+        nodes, equals, size = words.rpartition("=")
+        if not equals or not size.strip().isdecimal():
+            raise InputError(f"--plate is nodes and a number, z,x=3, got {words!r}")
+        made.append(Plate(_nodes(dag, nodes), int(size)))
+    return dag.unrolled(*made) if made else dag
+
+
+def _nodes(dag: Any, words: str) -> list[str]:
+    """Names apart by commas, where the whole is not a name, and no comma in brackets counts."""
+    import re
+
+    if words in dag:
+        return [words]
+    names = re.split(r",(?![^\[]*\])", words)
+    return [name.strip() for name in names if name.strip()]

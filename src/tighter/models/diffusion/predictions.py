@@ -1,0 +1,141 @@
+"""What a denoiser's output says: the noise, the data, or the velocity between them."""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tighter._names import unknown
+from tighter.models.diffusion.schedules import signal_and_noise
+
+
+class Prediction(eqx.Module):
+    """How x̂ and ε̂ follow from a denoiser's output; always z = α x̂ + σ ε̂."""
+
+    @abc.abstractmethod
+    def clean(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """x̂."""
+
+    @abc.abstractmethod
+    def noise(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """ε̂."""
+
+    @abc.abstractmethod
+    def squared_error(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        noise: Float[Array, ...],
+        log_snr: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """‖ε − ε̂‖² = SNR ‖x − x̂‖², from the output's own error: nothing cancels."""
+
+
+class Epsilon(Prediction):
+    """The output is ε̂."""
+
+    def clean(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """(z − σ ε̂) / α."""
+        alpha, sigma = signal_and_noise(log_snr)
+        return (z - sigma * output) / alpha
+
+    def noise(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """The output."""
+        return output
+
+    def squared_error(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        noise: Float[Array, ...],
+        log_snr: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """‖ε − ε̂‖²."""
+        return jnp.sum((noise - output) ** 2)
+
+
+class Clean(Prediction):
+    """The output is x̂."""
+
+    def clean(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """The output."""
+        return output
+
+    def noise(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """(z − α x̂) / σ."""
+        alpha, sigma = signal_and_noise(log_snr)
+        return (z - alpha * output) / sigma
+
+    def squared_error(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        noise: Float[Array, ...],
+        log_snr: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """SNR ‖x − x̂‖²."""
+        return jnp.exp(log_snr) * jnp.sum((x - output) ** 2)
+
+
+class Velocity(Prediction):
+    r"""The output is v̂, of $v = \alpha \varepsilon - \sigma x$; zero is right for white data.
+
+    References:
+        Salimans & Ho, "Progressive distillation for fast sampling of diffusion models", 2022,
+        app. D.
+    """
+
+    def clean(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """α z − σ v̂."""
+        alpha, sigma = signal_and_noise(log_snr)
+        return alpha * z - sigma * output
+
+    def noise(
+        self, z: Float[Array, ...], output: Float[Array, ...], log_snr: Float[Array, ""]
+    ) -> Float[Array, ...]:
+        """σ z + α v̂."""
+        alpha, sigma = signal_and_noise(log_snr)
+        return sigma * z + alpha * output
+
+    def squared_error(
+        self,
+        output: Float[Array, ...],
+        x: Float[Array, ...],
+        noise: Float[Array, ...],
+        log_snr: Float[Array, ""],
+    ) -> Float[Array, ""]:
+        """α² ‖v − v̂‖²."""
+        alpha, sigma = signal_and_noise(log_snr)
+        return alpha**2 * jnp.sum((alpha * noise - sigma * x - output) ** 2)
+
+
+# Adding one here enrolls it in the tests.
+PREDICTIONS: dict[str, Prediction] = {"epsilon": Epsilon(), "x": Clean(), "v": Velocity()}
+
+
+def prediction_from_name(name: str) -> Prediction:
+    """What a denoiser predicts, by its name in `PREDICTIONS`.
+
+    Raises:
+        InputError: If there is none of that name.
+    """
+    if name not in PREDICTIONS:
+        raise unknown("prediction", name, PREDICTIONS)
+    return PREDICTIONS[name]

@@ -1,0 +1,244 @@
+"""The page of a run of topics: perplexity, the map of topics, and each topic's words."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tighter._errors import InputError
+from tighter.report.figures.topics import draw_heights, draw_map
+from tighter.report.markup import code, escaped, figure, missing, plots, remark, section, stats
+from tighter.report.measurements import Measurement, read_measurement
+from tighter.report.records import RunRecord, number, read_object
+from tighter.report.records import section as part
+from tighter.report.words import count, decimals, percent, signed, verdict
+
+_SHOWN = 10
+_WEIGHT = 0.6
+# The weights λ that the slider takes.
+_WEIGHTS = np.linspace(0, 1, 21)
+_SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
+_FAMILIES = {"lda": "a mixture of topics (LDA)", "prodlda": "a product of topics (ProdLDA)"}
+
+
+class Word(NamedTuple):
+    """A word of a topic.
+
+    Attributes:
+        word: The word.
+        own: Its probability in the topic.
+        share: Its probability in the whole corpus.
+    """
+
+    word: str
+    own: float
+    share: float
+
+
+def is_topics(record: RunRecord) -> bool:
+    """Whether the run is one of `tighter topics`."""
+    return record.configuration.get("kind") == "topics"
+
+
+def lead(record: RunRecord) -> str:
+    """What was trained, in one line."""
+    settings = part(record.configuration, "configuration")
+    corpus = part(record.configuration, "corpus")
+    model, objective = part(settings, "model"), part(settings, "objective")
+    sources = part(settings, "data").get("sources")
+    names = [Path(str(source)).name for source in sources] if isinstance(sources, list) else []
+    line = f"{model.get('topics', 'The')} topics"
+    if names:
+        line += f" of {', '.join(names[:3])}" + (", …" if len(names) > 3 else "")
+    sizes = [number(corpus.get(name)) for name in ("documents", "words", "vocabulary")]
+    if min(sizes) >= 0:
+        documents, words, different = map(count, sizes)
+        line += f", {documents} documents of {words} words, {different} different ones"
+    line += f": {_FAMILIES.get(str(model.get('family')), 'a topic model')}"
+    if objective.get("bound"):
+        line += f", trained by the {str(objective['bound']).upper()} bound"
+    return line
+
+
+def score(record: RunRecord) -> str:
+    """The perplexity in big type, its errors, and the topics' coherence."""
+    judged = read_measurement(record.directory, "topics")
+    numbers = stats(_numbers(judged)) if judged and not judged.damage else ""
+    if record.evaluation is None:
+        again = record.command("tighter topics --resume")
+        line = missing("Held-out documents have not been scored yet.", again)
+        return section("result", "Perplexity", line, numbers)
+    evaluation = record.evaluation
+    value, error = (
+        number(evaluation.get(name)) for name in ("perplexity", "perplexity_standard_error")
+    )
+    places = decimals(error)
+    spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
+    documents, words = (number(evaluation.get(name)) for name in ("num_examples", "num_words"))
+    told = verdict(evaluation, number(evaluation.get("share_pareto_k_above_0.7")))
+    return section(
+        "result",
+        "Test perplexity",
+        f'<p class="big"><b>{signed(value, places)}</b>{spread} <small>words</small></p>',
+        f'<p class="under">Of {count(words)} words in {count(documents)} documents held out: as if'
+        " each were drawn from so many equally likely words. Lower is better. Each document's"
+        f" probability is from {count(number(evaluation.get('num_samples')))} importance samples,"
+        f" mean {signed(number(evaluation.get('log_likelihood')), 1)} nats.</p>",
+        numbers,
+        f'<p class="verdict {told.level}"><span class="symbol" aria-hidden="true">'
+        f"{_SYMBOLS[told.level]}</span><span><b>{told.title}</b> {told.text}</span></p>",
+    )
+
+
+def topics(record: RunRecord) -> str:
+    """The map, the heights and the words of all topics."""
+    judged = read_measurement(record.directory, "topics")
+    if judged is None:
+        again = record.command("tighter topics --resume")
+        return section("topics", "Topics", missing("There are no topics yet.", again))
+    try:
+        if judged.damage:
+            raise InputError(judged.damage)
+        rows = _rows(judged)
+        words = _candidates(judged, _vocabulary(record.directory))
+        if len(words) != len(rows):
+            raise InputError(f"topics.json tells of {len(rows)} topics, topics.npz {len(words)}")
+    except InputError as error:
+        return section("topics", "Topics", remark(escaped(error)))
+    wide, narrow = draw_map(rows, width=960, height=560), draw_map(rows, width=380, height=400)
+    picture = figure(
+        plots(wide, narrow),
+        "Topics in the plane, by the Jensen–Shannon distances between their distributions over"
+        " words (classical scaling): near ones share words. A circle's area is the topic's share of"
+        " the corpus; numbers run from the commonest. Choose a topic to see its words.",
+        wide.note,
+    )
+    heights = figure(
+        plots(draw_heights(rows, width=960, height=330), draw_heights(rows, width=380, height=330)),
+        "Share of the corpus' words that are each topic's, and its coherence (NPMI of its 10 most"
+        ' probable words): <span class="key blue">words that go together</span>,'
+        ' <span class="key orange">words that avoid each other</span>.',
+    )
+    unseen = f"{record.command('tighter topics')} --transform new.txt"
+    return "\n".join(
+        [
+            section("topics", "Topics", picture, heights),
+            section(
+                "words",
+                "Their words",
+                _slider(),
+                f'<div class="topics">{"".join(map(_card, rows, words))}</div>',
+                _note(),
+                f"<p>Topics of unseen texts: {code(unseen)}</p>",
+                _data(rows, words),
+            ),
+        ]
+    )
+
+
+def _numbers(judged: Measurement) -> list[tuple[str, str, str]]:
+    rows = judged.record.get("topics")
+    size = len(rows) if isinstance(rows, list) else 0
+    windows = judged.text("c_v_windows")
+    return [
+        ("Coherence, NPMI", signed(judged.value("npmi"), 3), "−1 to 1, 10 top words"),
+        ("Coherence, C_v", signed(judged.value("c_v"), 3), f"windows of {windows}"),
+        ("Topic diversity", signed(judged.value("diversity"), 2), "of 25 top words each"),
+        ("Distinct topics", count(judged.value("num_distinct")), f"of {count(size)}"),
+    ]
+
+
+def _rows(judged: Measurement) -> list[Mapping[str, Any]]:
+    held = judged.record.get("topics")
+    rows = [row for row in held if isinstance(row, Mapping)] if isinstance(held, list) else []
+    if not rows:
+        raise InputError("topics.json tells of no topic; make it again (tighter topics)")
+    return rows
+
+
+def _vocabulary(directory: Path) -> list[str]:
+    words = read_object(directory / "vocabulary.json").get("words")
+    if not isinstance(words, list):
+        raise InputError("vocabulary.json holds no list of words")
+    return [str(word) for word in words]
+
+
+def _candidates(judged: Measurement, vocabulary: list[str]) -> list[list[Word]]:
+    """Of each topic, all words that are among its ten most relevant at some λ of the slider."""
+    arrays = judged.array("topics", rank=2), judged.array("shares")
+    own, shares = arrays
+    if own is None or shares is None or own.shape[1:] != (len(vocabulary),) != shares.shape:
+        raise InputError(
+            f"the vocabulary doesn't fit the topics: vocabulary.json has {len(vocabulary)} words;"
+            " make the run again"
+        )
+    return [
+        [Word(vocabulary[i], float(row[i]), float(shares[i])) for i in _relevant(row, shares)]
+        for row in own
+    ]
+
+
+def _relevant(own: NDArray[np.float64], shares: NDArray[np.float64]) -> list[int]:
+    """Columns, in the order of λ = .6 (Sievert & Shirley, 2014, eq. 1)."""
+    tiny = np.finfo(np.float64).tiny
+    log_own, log_shares = np.log(np.maximum(own, tiny)), np.log(np.maximum(shares, tiny))
+    found: set[int] = set()
+    for weight in _WEIGHTS:
+        order = np.argsort((1 - weight) * log_shares - log_own, kind="stable")
+        found.update(order[:_SHOWN].tolist())
+    return sorted(found, key=lambda i: (1 - _WEIGHT) * log_shares[i] - log_own[i])
+
+
+def _card(row: Mapping[str, Any], words: list[Word]) -> str:
+    place = escaped(row.get("topic"))
+    prevalence = number(row.get("prevalence"))
+    shown = words[:_SHOWN]
+    widest = max((word.share for word in shown), default=1) or 1
+    lines = "".join(
+        f'<li style="--all:{100 * word.share / widest:.1f}%;'
+        f'--part:{min(1.0, prevalence * word.own / (word.share or 1)):.3f}">'
+        f"<span>{escaped(word.word)}</span><i></i></li>"
+        for word in shown
+        if math.isfinite(word.share)
+    )
+    return (
+        f'<article class="topic" id="topic-{place}"><h3>Topic {place}</h3>'
+        f'<p class="facts">{percent(prevalence)} · NPMI {signed(number(row.get("npmi")), 2)}'
+        f" · C_v {signed(number(row.get('c_v')), 2)}</p><ol>{lines}</ol></article>"
+    )
+
+
+def _slider() -> str:
+    return (
+        '<p class="slider" hidden><label for="weight">Relevance λ = <output>0.60</output></label>'
+        f'<input id="weight" type="range" min="0" max="1" step="0.05" value="{_WEIGHT}">'
+        "<span>0: words of this topic alone</span><span>1: its most probable words</span></p>"
+    )
+
+
+def _note() -> str:
+    return (
+        '<p class="under">Words by relevance, λ log p(w|topic) + (1 − λ) log p(w|topic)/p(w), at'
+        f" λ = <output>{_WEIGHT:.2f}</output> (Sievert &amp; Shirley, 2014). The light bar is how"
+        " often a word occurs in the corpus, the dark part how often by this topic.</p>"
+    )
+
+
+def _data(rows: list[Mapping[str, Any]], words: list[list[Word]]) -> str:
+    """What the slider ranks: a block of data, which no browser runs."""
+    content = [
+        {
+            "topic": row.get("topic"),
+            "prevalence": number(row.get("prevalence")),
+            "words": [[w.word, float(f"{w.own:.4g}"), float(f"{w.share:.4g}")] for w in some],
+        }
+        for row, some in zip(rows, words, strict=True)
+    ]
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    # Neither a tag's end nor a comment's begin can stand in it.
+    safe = text.replace("<", "\\u003c")
+    return f'<script type="application/json" id="ranked">{safe}</script>'
