@@ -3,8 +3,21 @@
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
+from tighter.models.bayesian import BayesianModel
 from tighter.models.clustering import cluster, clustering_accuracy
 from tighter.models.conditional import ConditionalVAE, GivenContext, halves, one_hot
+from tighter.models.diffusion import (
+    DENOISERS,
+    PREDICTIONS,
+    SAMPLERS,
+    SCHEDULES,
+    DiffusionBound,
+    DiffusionModel,
+    DiffusionTerms,
+    LearnedSchedule,
+    UNet,
+    diffusion_terms,
+)
 from tighter.models.hierarchical import (
     LAYERED_ENCODERS,
     BottomUp,
@@ -89,10 +102,12 @@ from tighter.models.priors.table import PRIORS, PriorFamily, prior_from_name
 from tighter.models.priors.vamp import VampPrior
 from tighter.models.probabilistic_pca import ProbabilisticPCA
 from tighter.models.semi_supervised import SemiSupervisedVAE
+from tighter.models.topics.model import TopicModel
 from tighter.models.vae import VAE
 
 __all__ = [
     "ACTIVATIONS",
+    "DENOISERS",
     "JOINT_POSTERIORS",
     "LAYERED_ENCODERS",
     "MASKS",
@@ -100,9 +115,13 @@ __all__ = [
     "NETWORKS",
     "OBSERVATIONS",
     "POSTERIORS",
+    "PREDICTIONS",
     "PRIORS",
+    "SAMPLERS",
+    "SCHEDULES",
     "VAE",
     "Applied",
+    "BayesianModel",
     "Bernoulli",
     "BernoulliPosterior",
     "BernoulliPrior",
@@ -120,6 +139,9 @@ __all__ = [
     "ConvolutionalEncoder",
     "DiagonalGaussian",
     "DiagonalPrior",
+    "DiffusionBound",
+    "DiffusionModel",
+    "DiffusionTerms",
     "DirichletPosterior",
     "DirichletPrior",
     "DiscretizedLogistic",
@@ -144,6 +166,7 @@ __all__ = [
     "LatentVariableModel",
     "LayeredEncoder",
     "LearnedGaussian",
+    "LearnedSchedule",
     "LinearGaussian",
     "LogNormal",
     "LogitNormalPosterior",
@@ -172,12 +195,15 @@ __all__ = [
     "StudentT",
     "StudentTPosterior",
     "Support",
+    "TopicModel",
+    "UNet",
     "UniformPrior",
     "VampPrior",
     "ZeroInflated",
     "check_support",
     "cluster",
     "clustering_accuracy",
+    "diffusion_terms",
     "halves",
     "latent_families",
     "observation_from_name",

@@ -79,6 +79,10 @@ def _bad_terms(
     model: Any, objective: Trainable, xs: Array, key: Key[Array, ""]
 ) -> dict[str, Bool[Array, " batch"]]:
     """For each term, from the data on, which examples have a draw where it is not finite."""
+    own: Any = getattr(objective, "terms", None)  # of a bound that knows them
+    if own is not None:
+        told = {"data": xs, **own(model, xs, key=key)._asdict()}
+        return {name: _not_finite(term) for name, term in told.items()}
     missing = bool(getattr(model, "takes_missing", False))
 
     def bad(tree: Any) -> Bool[Array, ""]:
@@ -110,3 +114,7 @@ def _bad_terms(
         name: jnp.any(rows.evaluate(terms, draws, jnp.full(draws.shape, i, int)) > 0, axis=1)
         for i, name in enumerate(names)
     }
+
+
+def _not_finite(term: Array) -> Bool[Array, " batch"]:
+    return ~jnp.all(jnp.isfinite(term.reshape(term.shape[0], -1)), axis=1)

@@ -1,0 +1,294 @@
+"""A Bayesian model written as a function, whose parameters are the latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Float, Key, PyTree
+
+from tighter._errors import InputError
+from tighter.distributions import draw, stop_parameters
+from tighter.models._families import PosteriorFamily
+from tighter.models._model import LatentVariableModel
+from tighter.models.bayesian.parameters import ParameterPosterior, ParameterPrior
+from tighter.models.bayesian.peak import climb, factor_of_inverse
+from tighter.models.bayesian.posteriors import family_from_name, initial_output, takes_any_map
+
+# Second derivatives of more parameters than this take longer than the fit that they start.
+_MOST_CURVED = 1000
+# Draws of which moments are taken, and ten more a parameter.
+_MOMENT_DRAWS = 4000
+
+
+class BayesianModel(LatentVariableModel):
+    r"""$p(\theta) \prod_n p(d_n \mid \theta)$ with a posterior q(θ) over all parameters.
+
+    The data set is the example, and θ the latent: `objective(model.log_joint(data),
+    model.posterior(data), key=key)` is a bound on the log evidence of the data, and
+    `log_likelihood(model, data[None], ...)` estimates it. Parameters are in the prior's own space
+    everywhere; q is made from real numbers by numpyro's bijections.
+
+    The prior is held by `fit`; arrays in `log_likelihood` (an `eqx.Module`) are trained.
+
+    Args:
+        log_likelihood: (parameters, datum) -> log p(datum | parameters), a scalar in nats. A
+            likelihood that is no sum over the data takes all of it as one datum: give the data
+            with a leading axis of 1.
+        prior: A numpyro distribution, or a dict of them; `ImproperUniform` for a flat one.
+        posterior: "mean-field", "full-rank", "low-rank:R", "student-t", "mixture:C", "flow" (the
+            same as "coupling"), "masked-autoregressive" or "spline", or a family over real numbers.
+        start: Parameters at which q starts; by default where the real numbers are zero.
+        start_scale: q's standard deviation at the start, in the real numbers.
+        key: Random key, for what a flow, a mixture or a low rank starts from.
+
+    Raises:
+        InputError: If the prior is no prior or `start` not of its shape, the family is unknown, or
+            `start_scale` not above zero; by `log_joint`, if the likelihood of a datum is no scalar.
+
+    Example:
+        >>> model = BayesianModel(
+        ...     lambda parameters, datum: dist.Normal(
+        ...         datum["x"] @ parameters["slopes"], parameters["sd"]
+        ...     ).log_prob(datum["y"]),
+        ...     {"slopes": dist.Normal(jnp.zeros(3), 10.0), "sd": dist.HalfCauchy(2.5)},
+        ...     posterior="full-rank",
+        ... ).started({"x": xs, "y": ys})
+        >>> tt.fit(model, {"x": xs, "y": ys}, objective, ...)
+
+    References:
+        Kucukelbir, Tran, Ranganath, Gelman & Blei, "Automatic differentiation variational
+        inference", 2017; Hoffman, Blei, Wang & Paisley, "Stochastic variational inference", 2013.
+    """
+
+    datum_log_likelihood: Any
+    parameter_prior: ParameterPrior
+    family: PosteriorFamily
+    output: Float[Array, ...]
+    location: Float[Array, " free"]
+    scale: Float[Array, " free"] | Float[Array, "free free"]
+
+    def __init__(
+        self,
+        log_likelihood: Callable[[PyTree, PyTree], Any],
+        prior: PyTree,
+        *,
+        posterior: str | PosteriorFamily = "mean-field",
+        start: PyTree = None,
+        start_scale: float = 0.1,
+        key: Key[Array, ""] | None = None,
+    ):
+        if not callable(log_likelihood):
+            raise InputError(
+                "log_likelihood is a function (parameters, datum) -> nats, got "
+                f"{type(log_likelihood).__name__}"
+            )
+        if not start_scale > 0:
+            raise InputError(f"start_scale is above zero, got {start_scale}")
+        key = jax.random.key(0) if key is None else key
+        family_key, output_key = jax.random.split(key)
+        self.datum_log_likelihood = log_likelihood
+        self.parameter_prior = ParameterPrior(prior)
+        num_free = self.parameter_prior.num_free
+        self.family = family_from_name(posterior, num_free, key=family_key)
+        self.output = initial_output(self.family, num_free, key=output_key)
+        self.location = jnp.zeros(num_free)
+        if start is not None:
+            values = self.parameter_prior.checked(start, "start")
+            self.location = self.parameter_prior.free(values)[0]
+            if not bool(jnp.all(jnp.isfinite(self.location))):
+                raise InputError("start lies outside of the prior's support: give one within")
+        self.scale = jnp.full(num_free, float(start_scale))
+
+    def started(self, data: PyTree, *, num_steps: int = 200) -> BayesianModel:
+        """The same with q at the nearest peak of the posterior density, as wide as it curves.
+
+        q is a Gaussian there (Laplace's approximation in the real numbers), full-rank where the
+        family allows. Where no peak is found from the start (a funnel has none) nothing changes.
+
+        Args:
+            data: The data, with leading axis N.
+            num_steps: Newton steps at most.
+
+        Raises:
+            InputError: If there are more parameters than second derivatives can be taken of, or
+                the log density at the start is not finite.
+        """
+        num_free = self.location.size
+        if num_free > _MOST_CURVED:
+            raise InputError(
+                f"second derivatives are taken of {_MOST_CURVED:,} parameters at most, got "
+                f"{num_free:,}: leave `started` out, and give start and start_scale"
+            )
+        location, scale, first = _at_peak(self, data, num_steps)
+        if not isinstance(first, Tracer) and not bool(jnp.isfinite(first)):
+            raise InputError(
+                f"the log density at the start is {float(first)}: give other parameters as start"
+            )
+        return eqx.tree_at(lambda model: (model.location, model.scale), self, (location, scale))
+
+    def enriched(self, posterior: str | PosteriorFamily, *, key: Key[Array, ""]) -> BayesianModel:
+        """The same model with another family, which starts as wide as this q and where it is.
+
+        A flow or a mixture learns what a Gaussian, fitted first, has left over.
+
+        Args:
+            posterior: A family or its name.
+            key: Random key.
+
+        Raises:
+            InputError: If there is no such family.
+        """
+        family_key, output_key, draws_key = jax.random.split(key, 3)
+        num_free = self.location.size
+        family = family_from_name(posterior, num_free, key=family_key)
+        output = initial_output(family, num_free, key=output_key)
+        location, covariance = _moments(self, draws_key)
+        if takes_any_map(family):
+            scale = jnp.linalg.cholesky(covariance)
+        else:
+            scale = jnp.sqrt(jnp.diagonal(covariance))
+        return eqx.tree_at(
+            lambda model: (model.family, model.output, model.location, model.scale),
+            self,
+            (family, output, location, scale),
+        )
+
+    @property
+    def prior(self) -> ParameterPrior:
+        """p(θ), its own numbers held."""
+        return stop_parameters(self.parameter_prior)
+
+    def posterior(self, x: PyTree = None) -> ParameterPosterior:
+        """q(θ), the same whatever the data that are given."""
+        location, scale = jax.lax.stop_gradient((self.location, self.scale))
+        return ParameterPosterior(
+            self.family.distribution(self.output), location, scale, self.prior
+        )
+
+    def likelihood(self, z: PyTree) -> DataLikelihood:
+        """p(data | θ): a density and no draws, as a function is all that is known of it."""
+        return DataLikelihood(self.datum_log_likelihood, z)
+
+    def log_likelihoods(self, parameters: PyTree, data: PyTree) -> Float[Array, " N"]:
+        """Log p(datum | θ) of each datum, in nats."""
+        _num_examples(data)
+        return jax.vmap(lambda datum: self._of_datum(parameters, datum))(data)
+
+    def log_likelihood(self, x: PyTree) -> Callable[[PyTree], Array]:
+        """The function θ -> log p(data | θ), in nats."""
+        return lambda z: jnp.sum(self.log_likelihoods(z, x))
+
+    def log_joint(self, x: PyTree) -> Callable[[PyTree], Array]:
+        """The function θ -> log p(data, θ), in nats.
+
+        Args:
+            x: The data; a pytree of arrays with the same leading axis N.
+
+        Raises:
+            InputError: If the leading axes differ, or the likelihood of a datum is no scalar.
+        """
+        return self.minibatch_log_joint(x, None)
+
+    def minibatch_log_joint(
+        self, xs: PyTree, num_examples: int | None
+    ) -> Callable[[PyTree], Array]:
+        """The function θ -> log p(θ) + N/B · Σ log p(datum | θ), in nats.
+
+        Its mean over minibatches drawn at random is the log joint of all data.
+
+        Args:
+            xs: B of the data.
+            num_examples: N; None if they are all.
+        """
+        batch_size = _num_examples(xs)
+        scale = 1.0 if num_examples is None else num_examples / batch_size
+        log_likelihood = self.log_likelihood(xs)
+        return lambda z: self.prior.log_prob(z) + scale * log_likelihood(z)
+
+    def draws(self, num_samples: int, *, key: Key[Array, ""]) -> PyTree:
+        """Parameters from q: arrays with leading axis S."""
+        return _draws(self, num_samples, key)
+
+    def _of_datum(self, parameters: PyTree, datum: PyTree) -> Float[Array, ""]:
+        value = jnp.asarray(self.datum_log_likelihood(parameters, datum))
+        if value.shape != ():
+            raise InputError(
+                "log_likelihood(parameters, datum) is a scalar for one datum, got shape "
+                f"{value.shape}: sum over the datum's entries, or, if it was written for all of "
+                "the data at once, give these with a leading axis of 1"
+            )
+        return value
+
+
+class DataLikelihood(eqx.Module):
+    """p(data | θ) at one θ."""
+
+    datum_log_likelihood: Any
+    parameters: PyTree
+
+    def log_prob(self, value: PyTree) -> Float[Array, ""]:
+        """Log density of data with leading axis N, in nats."""
+        return jnp.sum(jax.vmap(self.datum_log_likelihood, (None, 0))(self.parameters, value))
+
+    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> NoReturn:
+        """There are none.
+
+        Raises:
+            InputError: Always.
+        """
+        raise InputError(
+            "a likelihood written as a function has no draws: posterior_predictive takes a "
+            "function that draws"
+        )
+
+
+def _num_examples(data: PyTree) -> int:
+    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+    if len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise InputError(
+            "data are one or more arrays with the same leading axis of at least 1, got leading "
+            f"axes {sorted(sizes)}"
+        )
+    return next(iter(sizes))[0]
+
+
+@eqx.filter_jit
+def _moments(model: BayesianModel, key: Key[Array, ""]) -> tuple[Array, Array]:
+    """Mean and covariance of q in the real numbers, by draws."""
+    posterior = model.posterior()
+    keys = jax.random.split(key, _MOMENT_DRAWS + 10 * model.location.size)
+    free = jax.vmap(lambda key: posterior.free(draw(posterior.base, key=key)))(keys)
+    # About the mean, as large numbers that vary little would lose their digits in squares.
+    location = model.location + jnp.mean(free - model.location[None], axis=0)
+    centered = free - location[None]
+    return location, centered.T @ centered / len(keys)
+
+
+@eqx.filter_jit
+def _draws(model: BayesianModel, num_samples: int, key: Key[Array, ""]) -> PyTree:
+    return model.posterior().rsample(key, (num_samples,))
+
+
+@eqx.filter_jit
+def _at_peak(model: BayesianModel, data: PyTree, num_steps: int) -> tuple[Array, Array, Array]:
+    """Location and scale of Laplace's approximation, or those of now; log density at the start."""
+    log_joint, prior = model.log_joint(data), model.prior
+
+    def log_density(free: Array) -> Array:
+        parameters, log_det = prior.constrained(free)
+        return log_joint(parameters) + log_det
+
+    peak = climb(log_density, model.location, num_steps=num_steps)
+    if takes_any_map(model.family):
+        now = jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale
+        curved = factor_of_inverse(peak.precision)
+    else:
+        now = model.scale
+        curved = jax.lax.rsqrt(jnp.diagonal(peak.precision))
+    location = jnp.where(peak.found, peak.location, model.location)
+    return location, jnp.where(peak.found, curved, now), log_density(model.location)

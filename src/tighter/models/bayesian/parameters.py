@@ -1,0 +1,201 @@
+"""Parameters in the prior's own space: a prior of several parts, and a posterior over them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as linalg
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Key, PyTree
+from numpyro.distributions import Distribution, ImproperUniform, biject_to
+
+from tighter._errors import InputError
+from tighter.distributions import Posterior, as_reparameterized, draw
+from tighter.models.bayesian._bijections import from_support, to_support
+
+
+class ParameterPrior(eqx.Module):
+    r"""Independent distributions side by side, $\sum_i \log p_i(\theta_i)$, θ a pytree like them.
+
+    A distribution's batch shape is part of its parameter's shape. `ImproperUniform` is a flat
+    prior: it has a density and no draws.
+
+    Args:
+        parts: A numpyro distribution, or a pytree (a dict) of them.
+
+    Raises:
+        InputError: If there is none, something else is among them, one is discrete, or has a
+            support without a bijection from real numbers.
+
+    Example:
+        >>> ParameterPrior({"mean": dist.Normal(0.0, 10.0), "sd": dist.HalfCauchy(2.5)})
+    """
+
+    parts: PyTree
+
+    def __check_init__(self) -> None:
+        """Refuse what has no density over a continuum."""
+        leaves = _leaves(self.parts)
+        if not leaves:
+            raise InputError("a prior has one distribution or more, got none")
+        for name, part in leaves:
+            if not isinstance(part, Distribution):
+                raise InputError(
+                    f"a prior is a numpyro distribution or a dict of them, got {part!r}"
+                    f"{f' as {name}' if name else ''}"
+                )
+            if getattr(part.support, "is_discrete", False):
+                raise InputError(
+                    f"the prior {type(part).__name__}{f' of {name}' if name else ''} is discrete: "
+                    "sum over its values in log_likelihood"
+                )
+            try:
+                biject_to(part.support)
+            except NotImplementedError:
+                raise InputError(
+                    f"the support of the prior {type(part).__name__}{f' of {name}' if name else ''}"
+                    " has no bijection from real numbers: write it as a transformed distribution"
+                ) from None
+
+    @property
+    def num_free(self) -> int:
+        """Real numbers that a draw is made from."""
+        return sum(math.prod(_free_shape(part)) for _, part in _leaves(self.parts))
+
+    def log_prob(self, value: PyTree) -> Float[Array, ""]:
+        """Log density of one set of parameters, in nats."""
+        densities = self._each(lambda part, value: jnp.sum(part.log_prob(value)), value)
+        return jnp.sum(jnp.stack(jax.tree.leaves(densities)))
+
+    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> PyTree:
+        """Draws.
+
+        Raises:
+            InputError: If a part is flat.
+        """
+        leaves = _leaves(self.parts)
+        flat = [name for name, part in leaves if isinstance(part, ImproperUniform)]
+        if flat:
+            raise InputError(f"a flat prior has no draws, and that of {', '.join(flat)} is flat")
+        keys = jax.tree.unflatten(self._structure, list(jax.random.split(key, len(leaves))))
+        return self._each(lambda part, key: part.sample(key, sample_shape), keys)
+
+    def constrained(self, free: Float[Array, " free"]) -> tuple[PyTree, Float[Array, ""]]:
+        """Parameters from real numbers, and the log determinant of the map's derivative."""
+        values, total, start = [], jnp.zeros(()), 0
+        for _, part in _leaves(self.parts):
+            shape = _free_shape(part)
+            stop = start + math.prod(shape)
+            value, log_det = to_support(part.support, free[start:stop].reshape(shape))
+            values.append(value)
+            total, start = total + log_det, stop
+        return jax.tree.unflatten(self._structure, values), total
+
+    def free(self, value: PyTree) -> tuple[Float[Array, " free"], Float[Array, ""]]:
+        """The real numbers that make the parameters, and the log determinant there."""
+        both = self._each(lambda part, value: from_support(part.support, value), value)
+        pairs = self._structure.flatten_up_to(both)
+        flat, _ = ravel_pytree([free for free, _ in pairs])
+        return flat, jnp.sum(jnp.stack([log_det for _, log_det in pairs]))
+
+    def checked(self, value: PyTree, name: str) -> PyTree:
+        """Parameters as floating-point arrays.
+
+        Raises:
+            InputError: If they have not the prior's parts and shapes.
+        """
+        try:
+            values = self._structure.flatten_up_to(value)
+        except (ValueError, TypeError, KeyError):
+            raise InputError(
+                f"{name} has the prior's parts, {self._told}, got {jax.tree.structure(value)}"
+            ) from None
+        for (place, part), each in zip(_leaves(self.parts), values, strict=True):
+            if jnp.shape(each) != _shape(part):
+                raise InputError(
+                    f"{name}{place} has the prior's shape {_shape(part)}, got {jnp.shape(each)}"
+                )
+        arrays = [jnp.asarray(each, jnp.result_type(float)) for each in values]
+        return jax.tree.unflatten(self._structure, arrays)
+
+    @property
+    def _structure(self) -> Any:
+        return jax.tree.structure(self.parts, is_leaf=_is_distribution)
+
+    @property
+    def _told(self) -> str:
+        return ", ".join(name or "an array" for name, _ in _leaves(self.parts))
+
+    def _each(self, function: Any, values: PyTree) -> PyTree:
+        return jax.tree.map(function, self.parts, values, is_leaf=_is_distribution)
+
+
+class ParameterPosterior(eqx.Module):
+    r"""$\theta = T(m + S v)$ with v from a distribution over real numbers and T onto the support.
+
+    $\log q(\theta) = \log q(v) - \log |\det S| - \log |\det T'|$.
+
+    Args:
+        base: The distribution of v, over vectors.
+        location: m, held.
+        scale: S, held: its diagonal, or a lower triangle.
+        prior: Whose support it is over.
+    """
+
+    base: Posterior
+    location: Float[Array, " free"]
+    scale: Float[Array, " free"] | Float[Array, "free free"]
+    prior: ParameterPrior
+
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws carry the derivative of all of the base's parameters."""
+        return as_reparameterized(self.base) is not None
+
+    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> PyTree:
+        """Draws, arrays with leading axes `sample_shape`."""
+        return self.rsample(key, sample_shape)
+
+    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> PyTree:
+        """Draws with derivatives, arrays with leading axes `sample_shape`."""
+        if sample_shape:
+            keys = jax.random.split(key, sample_shape[0])
+            return jax.vmap(lambda key: self.rsample(key, sample_shape[1:]))(keys)
+        return self.prior.constrained(self.free(draw(self.base, key=key)))[0]
+
+    def free(self, unit: Float[Array, " free"]) -> Float[Array, " free"]:
+        """The real numbers m + S v that the parameters are made from."""
+        scaled = self.scale * unit if self.scale.ndim == 1 else self.scale @ unit
+        return self.location + scaled
+
+    def log_prob(self, value: PyTree) -> Float[Array, ""]:
+        """Log density of one set of parameters, in nats."""
+        free, log_det = self.prior.free(value)
+        centered = free - self.location
+        if self.scale.ndim == 1:
+            unit, widths = centered / self.scale, self.scale
+        else:
+            unit = linalg.solve_triangular(self.scale, centered, lower=True)
+            widths = jnp.diagonal(self.scale)
+        return self.base.log_prob(unit) - jnp.sum(jnp.log(jnp.abs(widths))) - log_det
+
+
+def _is_distribution(part: Any) -> bool:
+    return isinstance(part, Distribution)
+
+
+def _leaves(parts: PyTree) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree.flatten_with_path(parts, is_leaf=_is_distribution)
+    return [(jax.tree_util.keystr(path), part) for path, part in leaves]
+
+
+def _shape(part: Distribution) -> tuple[int, ...]:
+    return part.batch_shape + part.event_shape
+
+
+def _free_shape(part: Distribution) -> tuple[int, ...]:
+    return biject_to(part.support).inverse_shape(_shape(part))
