@@ -8,7 +8,14 @@ from tighter.evaluation.bidirectional import (
 )
 from tighter.evaluation.imputation import Imputation, impute
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
+from tighter.evaluation.leave_one_out import (
+    LeaveOneOut,
+    leave_one_out,
+    leave_one_out_from_draws,
+)
 from tighter.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from tighter.evaluation.perplexity import Perplexity, document_completion, perplexity
+from tighter.evaluation.posterior_check import PosteriorCheck, posterior_check
 from tighter.evaluation.psis import ParetoTail, pareto_k, pareto_tail
 from tighter.evaluation.sandwich import Sandwich, sandwich
 
@@ -17,16 +24,24 @@ __all__ = [
     "Bidirectional",
     "Imputation",
     "JensenGap",
+    "LeaveOneOut",
     "LogLikelihood",
     "ParetoTail",
+    "Perplexity",
+    "PosteriorCheck",
     "Sandwich",
     "annealed_log_likelihood",
     "bidirectional",
+    "document_completion",
     "fit_jensen_gap",
     "impute",
+    "leave_one_out",
+    "leave_one_out_from_draws",
     "log_likelihood",
     "pareto_k",
     "pareto_tail",
+    "perplexity",
+    "posterior_check",
     "reverse_annealed_log_likelihood",
     "sandwich",
 ]

@@ -3,7 +3,12 @@
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
-from tighter.models.bayesian import BayesianModel
+from tighter.models.bayesian import (
+    BAYESIAN_POSTERIORS,
+    BayesianModel,
+    log_predictive,
+    posterior_predictive,
+)
 from tighter.models.clustering import cluster, clustering_accuracy
 from tighter.models.conditional import ConditionalVAE, GivenContext, halves, one_hot
 from tighter.models.diffusion import (
@@ -107,6 +112,7 @@ from tighter.models.vae import VAE
 
 __all__ = [
     "ACTIVATIONS",
+    "BAYESIAN_POSTERIORS",
     "DENOISERS",
     "JOINT_POSTERIORS",
     "LAYERED_ENCODERS",
@@ -206,8 +212,10 @@ __all__ = [
     "diffusion_terms",
     "halves",
     "latent_families",
+    "log_predictive",
     "observation_from_name",
     "one_hot",
     "posterior_from_name",
+    "posterior_predictive",
     "prior_from_name",
 ]

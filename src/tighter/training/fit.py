@@ -117,9 +117,12 @@ def fit(
         >>> result = tt.fit(model, xs, objective, optimizer=optax.adam(1e-3), num_epochs=20,
         ...                 batch_size=100, key=jax.random.key(0))
     """
-    missing = bool(getattr(model, "takes_missing", False))
-    xs = _examples(data, "data", missing=missing)
-    held_out = None if validation is None else _examples(validation, "validation", missing=missing)
+    taken = {
+        "missing": bool(getattr(model, "takes_missing", False)),
+        "scalars": hasattr(model, "minibatch_log_joint"),
+    }
+    xs = _examples(data, "data", **taken)
+    held_out = None if validation is None else _examples(validation, "validation", **taken)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
     if held_out is not None and hasattr(model, "minibatch_log_joint"):
         raise InputError(
@@ -283,15 +286,19 @@ class _Run:
         return f"the state after step {step} is stored in {self.directory}"
 
 
-def _examples(data: Any, name: str, *, missing: bool) -> PyTree:
-    """Finite numbers with one leading axis; NaN where the model takes missing entries."""
+def _examples(data: Any, name: str, *, missing: bool, scalars: bool) -> PyTree:
+    """Finite numbers with one leading axis; NaN where the model takes missing entries.
+
+    A datum of a Bayesian model may be a scalar.
+    """
     data = data.x if isinstance(data, Dataset) else data
     parts, structure = jax.tree.flatten_with_path(data, is_leaf=lambda leaf: isinstance(leaf, list))
     whole = [(name + jax.tree_util.keystr(path), np.asarray(part)) for path, part in parts]
     if not whole:
         raise InputError(f"{name} holds no array: give an array of examples (N, ...)")
     arrays = [
-        _checked(part, place, missing=missing, alone=len(whole) == 1) for place, part in whole
+        _checked(part, place, missing=missing, alone=len(whole) == 1 and not scalars)
+        for place, part in whole
     ]
     sizes = {place: len(array) for (place, _), array in zip(whole, arrays, strict=True)}
     if len(set(sizes.values())) > 1:

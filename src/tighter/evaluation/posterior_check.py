@@ -1,0 +1,147 @@
+"""Whether a posterior over parameters did its work, by the weights that would correct it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from tighter._errors import InputError
+from tighter.distributions import draw
+from tighter.evaluation.smoothing import smoothed_weights
+from tighter.evaluation.verdicts import TRUSTED, verdict
+
+_DRAWS = 256
+
+
+class PosteriorCheck(NamedTuple):
+    """Draws of q, weighed by the posterior density that q should have.
+
+    Attributes:
+        pareto_k: k̂ of the weights: up to 0.7 the corrected numbers can be trusted; the nearer to
+            zero, the nearer is q to the posterior. It can't tell of a mode that q has no mass at.
+        ess: Effective sample size of the smoothed weights, between 1 and S.
+        log_evidence: Log of the mean weight, in nats.
+        standard_error: Its Monte Carlo standard error, in nats.
+        mean: q's means, like the parameters.
+        sd: q's standard deviations.
+        corrected_mean: Means under the smoothed weights.
+        corrected_sd: Standard deviations under them.
+        draws: S draws of q.
+        log_weights: Their smoothed weights, which add up to one.
+    """
+
+    pareto_k: float
+    ess: float
+    log_evidence: float
+    standard_error: float
+    mean: PyTree
+    sd: PyTree
+    corrected_mean: PyTree
+    corrected_sd: PyTree
+    draws: PyTree
+    log_weights: Float[np.ndarray, " S"]
+
+    @property
+    def verdict(self) -> str:
+        """Whether to trust q, corrected by its weights, in words."""
+        told = verdict(np.array([self.pareto_k]), np.array([self.standard_error]))
+        if self.pareto_k <= TRUSTED:
+            return told
+        return f"{told}: a full-rank, mixture or flow posterior, trained by IWAE"
+
+    def resampled(self, num: int, *, key: Key[Array, ""]) -> PyTree:
+        """Draws of about the posterior: those of q, drawn anew by their weights.
+
+        Args:
+            num: How many; more than `ess` of them repeat one another.
+            key: Random key.
+        """
+        start, order = jax.random.split(key)
+        cumulative = np.cumsum(np.exp(self.log_weights))
+        points = (np.arange(num) + float(jax.random.uniform(start))) / num * cumulative[-1]
+        picked = np.searchsorted(cumulative, points, side="right")
+        picked = np.minimum(picked, len(cumulative) - 1)
+        picked = picked[np.asarray(jax.random.permutation(order, num))]
+        return jax.tree.map(lambda leaf: leaf[picked], self.draws)
+
+
+def posterior_check(
+    model: Any, data: PyTree, *, num_samples: int = 10_000, key: Key[Array, ""]
+) -> PosteriorCheck:
+    """Weigh draws of q by log p(data, θ) − log q(θ), and see whether that goes well.
+
+    Args:
+        model: A `BayesianModel`, or any with `log_joint(data)` and `posterior(data)`.
+        data: All of the data.
+        num_samples: S.
+        key: Random key.
+
+    Raises:
+        InputError: If there are fewer than 25 draws.
+
+    References:
+        Yao, Vehtari, Simpson & Gelman, "Yes, but did it work? Evaluating variational inference",
+        2018; Dhaka et al., "Challenges and opportunities in high-dimensional variational
+        inference", 2021.
+    """
+    if num_samples < 25:
+        raise InputError(f"k̂ takes 25 draws or more, got {num_samples}")
+    draws, log_ratios = weighed_draws(model, data, num_samples=num_samples, key=key)
+    smoothed, shape = smoothed_weights(log_ratios[:, None])
+    weights = np.exp(smoothed[:, 0])
+    top = log_ratios.max()
+    ratios = np.exp(log_ratios - top)
+    even = np.full(num_samples, 1 / num_samples)
+    mean, sd = _moments(draws, even)
+    corrected_mean, corrected_sd = _moments(draws, weights)
+    return PosteriorCheck(
+        float(shape[0]),
+        float(1 / np.sum(weights**2)),
+        float(top + math.log(ratios.mean())),
+        float(ratios.std(ddof=1) / ratios.mean() / math.sqrt(num_samples)),
+        mean,
+        sd,
+        corrected_mean,
+        corrected_sd,
+        draws,
+        smoothed[:, 0],
+    )
+
+
+def weighed_draws(
+    model: Any, data: PyTree, *, num_samples: int, key: Key[Array, ""]
+) -> tuple[PyTree, Float[np.ndarray, " S"]]:
+    """Draws of q with log p(data, θ) − log q(θ), in nats."""
+    draws, log_ratios = jax.device_get(_weighed(model, data, num_samples, key))
+    return draws, np.asarray(log_ratios, np.float64)
+
+
+@eqx.filter_jit
+def _weighed(
+    model: Any, data: PyTree, num_samples: int, key: Key[Array, ""]
+) -> tuple[PyTree, Float[Array, " S"]]:
+    data = jax.tree.map(jnp.asarray, data)
+    log_joint, posterior = model.log_joint(data), model.posterior(data)
+
+    def one(key: Key[Array, ""]) -> tuple[PyTree, Array]:
+        z = draw(posterior, key=key)
+        return z, log_joint(z) - posterior.log_prob(z)
+
+    return jax.lax.map(one, jax.random.split(key, num_samples), batch_size=_DRAWS)
+
+
+def _moments(draws: PyTree, weights: Float[np.ndarray, " S"]) -> tuple[PyTree, PyTree]:
+    def mean(leaf: np.ndarray) -> np.ndarray:
+        return np.tensordot(weights, np.asarray(leaf, np.float64), 1)
+
+    def sd(leaf: np.ndarray) -> np.ndarray:
+        centered = np.asarray(leaf, np.float64) - mean(leaf)
+        return np.sqrt(np.tensordot(weights, centered**2, 1))
+
+    return jax.tree.map(mean, draws), jax.tree.map(sd, draws)

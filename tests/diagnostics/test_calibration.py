@@ -1,0 +1,84 @@
+"""Ranks of an exact posterior are uniform; those of wrong ones are caught, and named."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy import stats
+
+from tighter._errors import InputError
+from tighter.diagnostics.calibration import simulation_based_calibration
+
+KEY = jax.random.key(6)
+PRIOR = dist.Normal(jnp.zeros(2), 1.0).to_event(1)
+
+
+def simulate(z, key):
+    return z + jax.random.normal(key, (2,))
+
+
+def calibration(factor=1.0, shift=0.0, **options):
+    """x = z + noise: the posterior is N(x / 2, 1/2); only the second parameter's is wrong."""
+    scale = jnp.sqrt(0.5) * jnp.array([1.0, factor])
+
+    def posterior(x, key):
+        return dist.Normal(x / 2 + jnp.array([0.0, shift]), scale).to_event(1)
+
+    return simulation_based_calibration(
+        PRIOR, simulate, posterior, num_simulations=1000, key=KEY, **options
+    )
+
+
+def test_the_exact_posterior_is_calibrated():
+    told = calibration()
+    assert told.verdict.startswith("calibrated")
+    assert told.ranks.shape == (1000, 2)
+    assert told.ranks.min() >= 0
+    assert told.ranks.max() <= 99
+    np.testing.assert_array_equal(told.counts.sum(axis=1), 1000)
+    by_scipy = [stats.chisquare(counts) for counts in told.counts]
+    np.testing.assert_allclose(told.statistic, [each.statistic for each in by_scipy])
+    np.testing.assert_allclose(told.p_value, [each.pvalue for each in by_scipy])
+    inside = np.mean((told.counts >= told.band[0]) & (told.counts <= told.band[1]))
+    assert inside > 0.9
+    # Ranks are uniform on 0 … 99: mean 49.5, variance (100² − 1) / 12.
+    error = np.sqrt((100**2 - 1) / 12 / 1000)
+    assert (np.abs(told.ranks.mean(axis=0) - 49.5) < 5 * error).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind"),
+    [
+        ({"factor": 0.6}, "too narrow"),
+        ({"factor": 1.6}, "too wide"),
+        ({"shift": 0.4}, "too high"),
+        pytest.param({"shift": -0.4}, "too low", marks=pytest.mark.slow),
+    ],
+)
+def test_wrong_posteriors_are_caught(wrong, kind):
+    told = calibration(**wrong)
+    assert f"posteriors are {kind}" in told.verdict
+    assert "parameter[1]" in told.verdict
+    assert told.p_value[1] < 1e-6
+    assert told.p_value[0] > 1e-3
+
+
+@pytest.mark.slow
+def test_the_same_ranks_in_chunks():
+    options = {"num_draws": 19, "num_bins": 4}
+    whole = calibration(chunk_size=1000, **options)
+    np.testing.assert_array_equal(whole.ranks, calibration(chunk_size=300, **options).ranks)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_draws": 100}, "multiple of the number of bins"),
+        ({"num_draws": 99, "num_bins": 1}, "2 bins or more"),
+        ({"num_draws": 499, "num_bins": 250}, "5 simulations a bin"),
+    ],
+)
+def test_bad_input(options, told):
+    with pytest.raises(InputError, match=told):
+        calibration(**options)

@@ -1,0 +1,126 @@
+"""PSIS-LOO against exact leave-one-out densities, and against arviz-stats' own."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from arviz_stats.base import array_stats
+from tests.models.bayesian import conjugate
+
+from tighter._errors import InputError
+from tighter.evaluation.leave_one_out import leave_one_out, leave_one_out_from_draws
+from tighter.evaluation.posterior_check import posterior_check
+from tighter.evaluation.smoothing import smoothed_weights
+
+KEY = jax.random.key(2)
+
+
+def with_posterior(mean, covariance):
+    both = jnp.asarray(mean, float), jnp.asarray(np.linalg.cholesky(covariance), float)
+    return eqx.tree_at(lambda m: (m.location, m.scale), conjugate.model(), both)
+
+
+@pytest.fixture(scope="module")
+def exact():
+    return with_posterior(*conjugate.posterior())
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """Twice the variance, and shifted."""
+    mean, covariance = conjugate.posterior()
+    return with_posterior(mean + 0.1, 2 * covariance)
+
+
+def spread(model, function, replicates=6):
+    """Mean over keys, and the standard error of it, of what a function of a key tells."""
+    values = np.array([function(model, key) for key in jax.random.split(KEY, replicates)])
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(replicates)
+
+
+@pytest.mark.parametrize("kind", ["exact", "wide"])
+def test_exact_leave_one_out(kind, request):
+    model = request.getfixturevalue(kind)
+    mean, error = spread(model, lambda m, key: leave_one_out(m, conjugate.DATA, key=key).pointwise)
+    # With six replicates the error itself is told by t's distribution: 5.9 of it are 3 in 1,000,
+    # of 14 data. A datum without its correction would be off by its share of p_loo, 0.15.
+    assert (np.abs(mean - conjugate.left_out()) < 5.9 * error).all()
+    assert error.max() < 0.02
+    estimate = leave_one_out(model, conjugate.DATA, key=KEY)
+    terms = estimate.pointwise
+    np.testing.assert_allclose(estimate.elpd, terms.sum(), rtol=1e-10)
+    np.testing.assert_allclose(estimate.standard_error, np.sqrt(14) * terms.std(ddof=1))
+    in_sample = conjugate.predictive(conjugate.X, conjugate.Y).sum()
+    assert abs(estimate.p_loo - (in_sample - conjugate.left_out().sum())) < 0.1
+    assert estimate.verdict.endswith("to be trusted")
+
+
+def test_the_same_as_arviz_stats(exact):
+    draws = exact.draws(1000, key=KEY)
+    ours = leave_one_out_from_draws(exact, draws, conjugate.DATA)
+    likelihoods = np.asarray(jax.vmap(lambda z: exact.log_likelihoods(z, conjugate.DATA))(draws))
+    elpd, shape, p_loo = array_stats.loo(likelihoods.T[:, None].astype(float))
+    np.testing.assert_allclose(ours.pointwise, elpd, rtol=1e-5)
+    np.testing.assert_allclose(ours.pareto_k, shape, atol=1e-3)
+    np.testing.assert_allclose(ours.p_loo, np.sum(p_loo), rtol=1e-3)
+
+
+def test_weights_are_those_of_the_posterior(wide):
+    mean, covariance = conjugate.posterior()
+
+    def corrected(model, key):
+        check = posterior_check(model, conjugate.DATA, num_samples=4000, key=key)
+        return [*check.corrected_mean["slopes"], *check.corrected_sd["slopes"], check.log_evidence]
+
+    estimate, error = spread(wide, corrected)
+    sd = np.sqrt(np.diagonal(covariance))
+    assert (np.abs(estimate - [*mean, *sd, conjugate.log_evidence()]) < 5.9 * error).all()
+    check = posterior_check(wide, conjugate.DATA, num_samples=4000, key=KEY)
+    np.testing.assert_allclose(check.sd["slopes"], np.sqrt(2) * sd, rtol=5 / np.sqrt(8000))
+    np.testing.assert_allclose(check.mean["slopes"], mean + 0.1, atol=5 * 0.25 / np.sqrt(4000))
+    assert 1 < check.ess < 4000
+    again = np.asarray(check.resampled(3000, key=KEY)["slopes"])
+    # Systematic resampling of weights whose ESS is half of the draws.
+    np.testing.assert_allclose(again.mean(axis=0), check.corrected_mean["slopes"], atol=0.02)
+    np.testing.assert_allclose(again.std(axis=0), check.corrected_sd["slopes"], rtol=0.05)
+
+
+def test_what_k_says(exact):
+    check = posterior_check(exact, conjugate.DATA, num_samples=2000, key=KEY)
+    assert "to be trusted;" in check.verdict
+    np.testing.assert_allclose(check.ess, 2000, rtol=1e-3)
+    mean, covariance = conjugate.posterior()
+    narrow = with_posterior(mean, covariance / 25)
+    told = posterior_check(narrow, conjugate.DATA, num_samples=2000, key=KEY)
+    assert told.pareto_k > 0.7
+    assert "not to be trusted" in told.verdict
+    assert "flow" in told.verdict
+    loo = leave_one_out(narrow, conjugate.DATA, key=KEY)
+    assert loo.verdict.startswith("k̂ of the posterior is")
+
+
+def test_outliers_are_named(exact):
+    far = {"x": conjugate.DATA["x"], "y": conjugate.DATA["y"].copy()}
+    far["y"][3] += 9
+    x, y = far["x"].astype(float), far["y"].astype(float)
+    loo = leave_one_out(with_posterior(*conjugate.posterior(x, y)), far, key=KEY)
+    assert loo.pareto_k.argmax() == 3
+    assert loo.pareto_k[3] > 0.7
+    assert f"for {np.sum(loo.pareto_k > 0.7)} of 14 data" in loo.verdict
+
+
+@pytest.mark.parametrize("call", [posterior_check, leave_one_out])
+def test_too_few_draws(call, exact):
+    with pytest.raises(InputError, match="25 draws or more, got 24"):
+        call(exact, conjugate.DATA, num_samples=24, key=KEY)
+
+
+def test_smoothed_weights_of_odd_columns():
+    rng = np.random.default_rng(0)
+    columns = np.stack([rng.normal(size=200), np.zeros(200), rng.normal(size=200)], axis=1)
+    columns[5, 2] = -np.inf
+    weights = smoothed_weights(columns)
+    np.testing.assert_allclose(np.exp(weights.log_weights).sum(axis=0), 1, rtol=1e-10)
+    assert weights.pareto_k[1] == 0
+    assert np.isnan(weights.pareto_k[2])

@@ -1,0 +1,311 @@
+"""Bayesian models against conjugate answers, and their supports against autodiff."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import optax
+import pytest
+from numpyro.distributions import constraints, transforms
+from tests.models.bayesian import conjugate
+from tests.oracles.quick import quick_jit
+
+import tighter as tt
+from tighter._errors import InputError
+from tighter.models.bayesian import (
+    BAYESIAN_POSTERIORS,
+    BayesianModel,
+    ParameterPrior,
+    log_predictive,
+    posterior_predictive,
+)
+
+KEY = jax.random.key(11)
+SCALAR = lambda parameters, datum: jnp.zeros(())  # noqa: E731
+NORMAL = dist.Normal(0.0, 1.0)
+SUPPORTS = {
+    "real": dist.Normal(jnp.ones(2), 2.0),
+    "positive": dist.HalfNormal(3.0),
+    "unit": dist.Beta(2.0, 3.0),
+    "interval": dist.Uniform(jnp.array([-1.0, 10.0]), jnp.array([3.0, 11.0])),
+    "below": dist.TransformedDistribution(
+        dist.HalfNormal(1.0), transforms.AffineTransform(2.0, -1.0, domain=constraints.positive)
+    ),
+    "simplex": dist.Dirichlet(jnp.array([2.0, 3.0, 4.0])),
+    "ordered": dist.TransformedDistribution(
+        dist.Normal(jnp.zeros(3), 1.0).to_event(1), transforms.OrderedTransform()
+    ),
+    "factor": dist.LKJCholesky(2, 2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """q is the posterior."""
+    mean, covariance = conjugate.posterior()
+    both = jnp.asarray(mean), jnp.asarray(np.linalg.cholesky(covariance))
+    return eqx.tree_at(lambda m: (m.location, m.scale), conjugate.model(), both)
+
+
+def test_a_parabola_s_peak_is_the_posterior():
+    mean, covariance = conjugate.posterior()
+    started = conjugate.model().started(conjugate.DATA)
+    np.testing.assert_allclose(started.location, mean, atol=0.01 * np.diagonal(covariance).min())
+    np.testing.assert_allclose(started.scale @ started.scale.T, covariance, rtol=1e-4)
+    diagonal = conjugate.model("mean-field").started(conjugate.DATA)
+    precision = np.diagonal(np.linalg.inv(covariance))
+    np.testing.assert_allclose(diagonal.scale, 1 / np.sqrt(precision), rtol=1e-4)
+
+
+def test_every_draw_of_the_posterior_has_the_evidence_s_weight(exact):
+    log_joint, posterior = exact.log_joint(conjugate.DATA), exact.posterior()
+    log_weight = lambda z: log_joint(z) - posterior.log_prob(z)  # noqa: E731
+    log_weights = quick_jit(jax.vmap(log_weight))(exact.draws(50, key=KEY))
+    np.testing.assert_allclose(log_weights, conjugate.log_evidence(), rtol=1e-5)
+
+
+def test_the_bound_and_the_log_likelihood_are_the_evidence(exact):
+    objective = tt.Objective(tt.bounds.IWAE(), num_samples=3)
+    log_joint, posterior = exact.log_joint(conjugate.DATA), exact.posterior()
+    call = quick_jit(lambda key: objective(log_joint, posterior, key=key))
+    np.testing.assert_allclose(call(KEY), conjugate.log_evidence(), rtol=1e-5)
+    one_example = jax.tree.map(lambda leaf: leaf[None], conjugate.DATA)
+    np.testing.assert_allclose(
+        tt.log_likelihood(exact, one_example, num_samples=30, key=KEY).value,
+        conjugate.log_evidence(), rtol=1e-5,
+    )  # fmt: skip
+
+
+def test_minibatches_add_up():
+    model, data = conjugate.model(), conjugate.DATA
+    z = {"slopes": jnp.array([0.3, -1.0])}
+    batches = jax.tree.map(lambda leaf: leaf.reshape(7, 2, *leaf.shape[1:]), data)
+
+    @quick_jit
+    def values():
+        by_hand = dist.Normal(data["x"] @ z["slopes"], conjugate.NOISE).log_prob(data["y"])
+        return (
+            jnp.sum(dist.Normal(0, conjugate.WIDTH).log_prob(z["slopes"])) + jnp.sum(by_hand),
+            jnp.mean(jax.vmap(lambda batch: model.minibatch_log_joint(batch, 14)(z))(batches)),
+            model.log_joint(data)(z),
+            model.prior.log_prob(z) + model.likelihood(z).log_prob(data),
+        )
+
+    np.testing.assert_allclose(values()[1:], values()[0], rtol=1e-5)
+
+
+def test_fit_with_minibatches_finds_the_posterior():
+    """The divergence that is left is that of the last steps' noise; at the start it is 30 nats."""
+    objective = tt.Objective(num_samples=16)
+    result = tt.fit(
+        conjugate.model(start_scale=1.0), conjugate.DATA, objective,
+        optimizer=optax.adam(optax.cosine_decay_schedule(5e-2, 1400)),
+        num_epochs=200, batch_size=2, key=KEY, show_progress=False,
+    )  # fmt: skip
+    free = np.asarray(result.model.draws(20_000, key=KEY)["slopes"], np.float64)
+    mean, covariance = conjugate.posterior()
+    q_mean, q_covariance = free.mean(axis=0), np.cov(free.T)
+    shift = mean - q_mean
+    inverse = np.linalg.inv(covariance)
+    divergence = 0.5 * (
+        np.trace(inverse @ q_covariance) + shift @ inverse @ shift - 2
+        - np.linalg.slogdet(inverse @ q_covariance)[1]
+    )  # fmt: skip
+    assert divergence < 0.02
+    np.testing.assert_array_equal(result.model.prior.parts["slopes"].scale, conjugate.WIDTH)
+
+
+def test_densities_over_every_support():
+    """E_q[p/q] = 1 for each prior: densities and Jacobians agree, and no mass is missed."""
+
+    def log_weights(keys):
+        each = {}
+        for name, prior in SUPPORTS.items():
+            model = BayesianModel(SCALAR, prior, posterior="student-t", start_scale=1.5)
+            posterior, density = model.posterior(), model.prior.log_prob
+            z = jax.vmap(posterior.rsample)(keys)
+            each[name] = jax.vmap(density)(z) - jax.vmap(posterior.log_prob)(z)
+        return each
+
+    for name, values in quick_jit(log_weights)(jax.random.split(KEY, 20_000)).items():
+        ratios = np.exp(np.asarray(values, np.float64))
+        error = ratios.std(ddof=1) / np.sqrt(len(ratios))
+        assert abs(ratios.mean() - 1) < 5 * error, name
+        assert error < 0.02, name
+
+
+def test_real_numbers_to_parameters_and_back():
+    prior = ParameterPrior(SUPPORTS)
+    free = jax.random.normal(KEY, (20, prior.num_free))
+    back, log_dets = quick_jit(jax.vmap(lambda u: prior.free(prior.constrained(u)[0])))(free)
+    _, ahead = quick_jit(jax.vmap(prior.constrained))(free)
+    np.testing.assert_allclose(back, free, atol=1e-4)
+    np.testing.assert_allclose(log_dets, ahead, atol=1e-4)
+
+
+def test_ends_of_float32():
+    """Rounding puts no draw on the end of a support, where densities are infinite."""
+    names = ("positive", "unit", "interval", "below", "simplex", "ordered")
+    prior = ParameterPrior({name: SUPPORTS[name] for name in names})
+    far = jnp.array([-300.0, -60.0, 60.0, 300.0])[:, None] * jnp.ones((1, prior.num_free))
+
+    def there_and_back(free):
+        value, _ = prior.constrained(free)
+        back, log_det = prior.free(value)
+        return log_det, (value, back)
+
+    (log_dets, (value, back)), gradient = quick_jit(
+        jax.vmap(jax.value_and_grad(there_and_back, has_aux=True))
+    )(far)
+    for leaf in jax.tree.leaves((log_dets, value, back, gradient)):
+        assert bool(jnp.all(jnp.isfinite(leaf)))
+    assert bool(jnp.all(value["positive"] > 0))
+    assert bool(jnp.all(value["below"] < 2))
+    assert bool(jnp.all(value["interval"] > jnp.array([[-1.0, 10.0]])))
+    assert bool(jnp.all(value["interval"] < jnp.array([[3.0, 11.0]])))
+    # Where a float holds them, the numbers themselves come back: "positive" is the seventh.
+    np.testing.assert_allclose(back[1:3, 6], [-60, 60], rtol=1e-4)
+
+
+# The rest differ by what posterior families have in their own tests.
+QUICK = ("full-rank", "low-rank", "mixture", "spline")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in BAYESIAN_POSTERIORS
+    ],
+)
+def test_families_are_densities(name):
+    """E_q[p/q] = 1 for a narrower p: q's draws and its density belong together."""
+    model = conjugate.model(name, start_scale=1.0, key=KEY)
+    posterior = model.posterior()
+    narrow = dist.Normal(jnp.zeros(2), 0.6)
+
+    def ratio(key):
+        z = posterior.rsample(key)
+        return jnp.exp(jnp.sum(narrow.log_prob(z["slopes"])) - posterior.log_prob(z))
+
+    ratios = np.asarray(quick_jit(jax.vmap(ratio))(jax.random.split(KEY, 4000)), np.float64)
+    assert abs(ratios.mean() - 1) < 5 * ratios.std(ddof=1) / np.sqrt(len(ratios))
+
+
+def test_another_family_starts_where_the_first_one_is(exact):
+    richer = exact.enriched("flow", key=KEY)
+    mean, covariance = conjugate.posterior()
+    # Of 4,020 draws.
+    error = np.sqrt(np.diagonal(covariance) / 4020)
+    assert (np.abs(richer.location - mean) < 5 * error).all()
+    ratio = np.asarray(richer.scale @ richer.scale.T) / covariance
+    np.testing.assert_allclose(np.diagonal(ratio), 1, atol=5 * np.sqrt(2 / 4020))
+    assert exact.enriched("mean-field", key=KEY).scale.shape == (2,)
+
+
+def test_a_funnel_has_no_peak_to_start_from():
+    def log_likelihood(parameters, _):
+        return dist.Normal(0.0, parameters["sd"]).log_prob(parameters["z"]).sum()
+
+    prior = {
+        "sd": dist.HalfCauchy(1.0),
+        "z": dist.ImproperUniform(constraints.real, (), event_shape=(4,)),
+    }
+    model = BayesianModel(log_likelihood, prior, start_scale=0.3)
+    started = model.started(np.zeros((1, 1)))
+    np.testing.assert_array_equal(started.location, model.location)
+    np.testing.assert_array_equal(started.scale, model.scale)
+
+
+def test_a_saddle_is_no_peak():
+    def log_likelihood(z, _):
+        return jnp.logaddexp(dist.Normal(3.0, 1.0).log_prob(z), dist.Normal(-3.0, 1.0).log_prob(z))
+
+    flat = dist.ImproperUniform(constraints.real, (), event_shape=())
+    started = BayesianModel(log_likelihood, flat).started(np.zeros(1))
+    assert started.location == 0
+    assert started.scale == np.float32(0.1)
+    aside = BayesianModel(log_likelihood, flat, start=jnp.asarray(1.0)).started(np.zeros(1))
+    np.testing.assert_allclose(aside.location, 3, atol=0.02)
+
+
+def test_density_of_data_held_out(exact):
+    x = np.array([[0.5, 2.0], [3.0, -1.0], [0.0, 0.0]])
+    y = np.array([0.1, 2.0, 5.0])
+    expected = conjugate.predictive(x, y)
+    held_out = {"x": x.astype(np.float32), "y": y.astype(np.float32)}
+    estimate = log_predictive(exact, exact.draws(20_000, key=KEY), held_out)
+    assert (np.abs(estimate.value - expected) < 5 * estimate.standard_error + 1e-5).all()
+    assert (estimate.standard_error[:2] > 1e-4).all()
+    assert abs(estimate.mean - expected.mean()) < 5 * estimate.mean_error
+    assert 0 < estimate.mean_error < estimate.standard_error.mean()
+
+
+def test_data_drawn_anew(exact):
+    num = 20_000
+    sample = lambda parameters, key: dist.Normal(  # noqa: E731
+        jnp.array([[1.0, 2.0]]) @ parameters["slopes"], conjugate.NOISE
+    ).sample(key)
+    ys = np.asarray(posterior_predictive(exact.draws(num, key=KEY), sample, key=jax.random.key(1)))
+    assert ys.shape == (num, 1)
+    mean, covariance = conjugate.posterior()
+    at = np.array([1.0, 2.0])
+    variance = at @ covariance @ at + conjugate.NOISE**2
+    assert abs(ys.mean() - at @ mean) < 5 * np.sqrt(variance / num)
+    assert abs(ys.var() / variance - 1) < 5 * np.sqrt(2 / num)
+
+
+def test_prior_is_held_and_likelihood_learns():
+    class Scaled(eqx.Module):
+        log_sd: jax.Array
+
+        def __call__(self, parameters, y):
+            return dist.Normal(parameters, jnp.exp(self.log_sd)).log_prob(y)
+
+    model = BayesianModel(Scaled(jnp.zeros(())), dist.Normal(0.0, jnp.asarray(2.0)))
+    gradient = eqx.filter_grad(lambda model: model.log_joint(jnp.ones(3))(jnp.ones(())))(model)
+    assert gradient.parameter_prior.parts.scale == 0
+    assert gradient.datum_log_likelihood.log_sd == -3  # Σ (y − μ)² / σ² − 1
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: BayesianModel(SCALAR, {}), "one distribution or more"),
+        (lambda: BayesianModel(SCALAR, {"a": 3.0}), r"got 3.0 as \['a'\]"),
+        (lambda: BayesianModel(SCALAR, {"a": dist.Poisson(1.0)}), "is discrete"),
+        (lambda: BayesianModel(SCALAR, NORMAL, posterior="fullrank"), "did you mean 'full-rank'"),
+        (lambda: BayesianModel(SCALAR, NORMAL, posterior="low-rank:x"), "no whole number"),
+        (lambda: BayesianModel(SCALAR, NORMAL, posterior="low-rank:2"), "at most the rank"),
+        (lambda: BayesianModel(SCALAR, NORMAL, posterior="flow"), "2 latent dimensions or more"),
+        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=0.0), "above zero"),
+        (lambda: BayesianModel(SCALAR, {"a": NORMAL}, start={"b": 1.0}), "prior's parts"),
+        (lambda: BayesianModel(SCALAR, NORMAL, start=jnp.zeros(2)), r"shape \(\), got \(2,\)"),
+        (
+            lambda: BayesianModel(lambda p, y: p * y, NORMAL).log_joint(np.ones((3, 2)))(0.0),
+            r"scalar for one datum, got shape \(2,\)",
+        ),
+        (
+            lambda: BayesianModel(SCALAR, NORMAL).log_joint({"x": np.ones(3), "y": np.ones(2)}),
+            "same leading axis",
+        ),
+        (
+            lambda: BayesianModel(SCALAR, dist.Normal(jnp.zeros(1001), 1)).started(np.ones(1)),
+            "1,000",
+        ),
+        (
+            lambda: BayesianModel(
+                SCALAR, dist.ImproperUniform(constraints.real, (), ())
+            ).prior.sample(KEY),
+            "flat prior",
+        ),
+        (
+            lambda: BayesianModel(SCALAR, NORMAL).sample(KEY, 2),
+            "posterior_predictive takes",
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input(call, told):
+    with pytest.raises(InputError, match=told):
+        call()
