@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         distributions,
         evaluation,
         gradients,
+        graph,
         models,
         training,
     )
@@ -50,6 +51,7 @@ __all__ = [
     "expectation",
     "fit",
     "gradients",
+    "graph",
     "impute",
     "log_likelihood",
     "models",
