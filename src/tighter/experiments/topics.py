@@ -42,7 +42,7 @@ from tighter.training import FitResult, check_numbers, fit, load_parameters
 Announce = Callable[[str], None]
 
 # Epochs and steps at the least, and the learning rate, of each family.
-_PACE = {"lda": (20, 150, 0.05), "prodlda": (80, 600, 2e-3)}
+_PACE = {"lda": (20, 150, 0.05), "prodlda": (25, 600, 0.01)}
 # Documents through the encoder at a time, and the words of a topic that are told and judged.
 _BLOCK = 256
 _TOLD, _JUDGED, _DIVERSE = 10, 10, 25
@@ -197,11 +197,10 @@ def _objective(configuration: TopicsConfiguration) -> Objective:
 
 
 def _optimizer(configuration: TopicsConfiguration, num_steps: int) -> optax.GradientTransformation:
-    """Adam down to a hundredth of its rate; of a product with the momentum of its paper."""
-    product = configuration.model.family == "prodlda"
+    """Adam down to a hundredth of its rate."""
     rate = configuration.training.learning_rate or 0.0
     schedule = optax.cosine_decay_schedule(rate, max(1, num_steps), alpha=0.01)
-    return optax.adam(schedule, b1=0.99 if product else 0.9)
+    return optax.adam(schedule)
 
 
 def _resolved(configuration: TopicsConfiguration, num_documents: int) -> TopicsConfiguration:

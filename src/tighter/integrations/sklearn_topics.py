@@ -49,10 +49,10 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         bound: A lower bound's name in `tighter.bounds.BOUNDS`.
         gradient: An estimator's name in `tighter.gradients.ESTIMATORS`.
         num_samples: K, draws in a bound.
-        max_iter: Epochs; None for 20, or 80 of ProdLDA. The learning rate falls to a hundredth by
+        max_iter: Epochs; None for 20, or 25 of ProdLDA. The learning rate falls to a hundredth by
             half a cosine.
         batch_size: Documents a step, at most: an epoch is cut into steps of equal size.
-        learning_rate: Adam's, at the start; None for .05, or .002 of ProdLDA.
+        learning_rate: Adam's, at the start; None for .05, or .01 of ProdLDA.
         validation_fraction: Share of the documents set aside; the epoch whose parameters are kept
             is the one with the largest bound on them. 0 for the last epoch.
         num_likelihood_samples: Draws of θ a document in `score_samples`.
@@ -139,16 +139,16 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         aside = aside if len(counts) - aside >= 2 else 0
         train, validation = counts[order[aside:]], counts[order[:aside]] if aside else None
         batch_size = given.even_batches(len(train), self.batch_size)
-        epochs = self.max_iter or (80 if self.product else 20)
+        epochs = self.max_iter or (25 if self.product else 20)
         num_steps = epochs * (len(train) // batch_size)
-        rate = self.learning_rate or (2e-3 if self.product else 0.05)
+        rate = self.learning_rate or (0.01 if self.product else 0.05)
         schedule = optax.cosine_decay_schedule(float(rate), num_steps, alpha=0.01)
         result = fit(
             # Topics start from whole words.
             self._create().started(np.ceil(train), key=self._key("start")),
             train,
             objective,
-            optimizer=optax.adam(schedule, b1=0.99 if self.product else 0.9),
+            optimizer=optax.adam(schedule),
             num_epochs=epochs,
             batch_size=batch_size,
             key=self._key("fit"),

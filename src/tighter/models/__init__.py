@@ -107,7 +107,7 @@ from tighter.models.priors.table import PRIORS, PriorFamily, prior_from_name
 from tighter.models.priors.vamp import VampPrior
 from tighter.models.probabilistic_pca import ProbabilisticPCA
 from tighter.models.semi_supervised import SemiSupervisedVAE
-from tighter.models.topics.model import TopicModel
+from tighter.models.topics.model import TOPIC_POSTERIORS, TopicModel
 from tighter.models.vae import VAE
 
 __all__ = [
@@ -125,6 +125,7 @@ __all__ = [
     "PRIORS",
     "SAMPLERS",
     "SCHEDULES",
+    "TOPIC_POSTERIORS",
     "VAE",
     "Applied",
     "BayesianModel",
