@@ -56,11 +56,11 @@ def topics(
     ] = None,
     num_samples: Annotated[int | None, typer.Option(help="Draws in a bound, K [1]")] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the documents [20; prodlda 80]")
+        int | None, typer.Option(help="Passes over the documents [20; prodlda 25]")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Documents a step [200]")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's [0.05; prodlda 0.002]")
+        float | None, typer.Option(help="Adam's [0.05; prodlda 0.01]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random [0]")] = None,
     resume: Annotated[

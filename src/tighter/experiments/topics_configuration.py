@@ -86,10 +86,10 @@ class TopicTrainingConfiguration:
     """How it is trained.
 
     Attributes:
-        epochs: Passes over the documents; left out, 20, or 80 of prodlda, more if these are
+        epochs: Passes over the documents; left out, 20, or 25 of prodlda, more if these are
             few steps.
         batch_size: Documents a step.
-        learning_rate: Adam's; left out, .05, or .002 of prodlda.
+        learning_rate: Adam's; left out, .05, or .01 of prodlda.
         seed: Of the splits, the parameters and every draw.
     """
 
