@@ -95,6 +95,7 @@ def test_train_leaves_a_whole_run(trained):
     assert [row["epoch"] for row in rows] == [1, 2]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_numbers(trained, call, tiny, tmp_path):
     run, _ = trained
     answer = call("train", tmp_path / "again", *tiny, "--json")
@@ -244,6 +245,7 @@ def complaint(answer) -> str:
     return last
 
 
+@pytest.mark.slow
 def test_convolutions_and_learned_scales_on_a_folder_of_idx(files, call, tiny, tmp_path):
     options = [*tiny, "--bound=elbo", "--set=training.batch_size=12", "--set=model.hidden=[3]"]
     options += ["--set=model.network=convolutional", "--set=model.observation=learned-gaussian"]

@@ -128,6 +128,7 @@ def test_unseen_texts(topics, texts, call):
     assert json.loads(Path("table.json").read_text())["documents"] == record["documents"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_to_the_same_numbers(topics, texts, call, monkeypatch):
     append = Metrics.append
 

@@ -111,6 +111,7 @@ def test_variances_are_the_exact_ones():
             assert pool.num_coordinates == NUM
 
 
+@pytest.mark.slow
 def test_the_ratio_of_two_rows_is_the_exact_one():
     rows = comparison().rows
     landing, total = (

@@ -184,6 +184,7 @@ def test_the_spline_is_that_of_flowjax():
 
 
 @pytest.mark.parametrize("kind", FLOWS)
+@pytest.mark.slow
 def test_float32_is_close_to_float64(kind):
     """The log density of draws in 20 dimensions, and its slope."""
     noise = np.random.default_rng(2).normal(size=(200, 20)).astype(np.float32)

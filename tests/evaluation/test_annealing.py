@@ -259,7 +259,7 @@ def test_step_sizes_are_in_units_of_the_start():
     assert abs(found[0].mean() - found[1].mean()) < 5 * errors
 
 
-@pytest.mark.parametrize("num_temperatures", [3, 60])
+@pytest.mark.parametrize("num_temperatures", [3, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("positive", "start"), [(False, "posterior"), (False, "prior"), (True, "posterior")]
 )

@@ -74,6 +74,7 @@ def test_smoothing_takes_noise_away():
 @pytest.mark.parametrize(
     ("num_samples", "bias", "left"), [(4, -0.292, -0.00697), (16, -0.314, -0.00059)]
 )
+@pytest.mark.slow
 def test_the_jackknife_takes_the_bias_away(num_samples, bias, left):
     x = jnp.zeros(2**16)
     result = log_likelihood(Shifted(0.5**0.5), x, num_samples=num_samples, key=KEY)

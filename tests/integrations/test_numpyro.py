@@ -376,6 +376,7 @@ def test_estimators_with_weights_per_datum_have_the_exact_gradient():
 @pytest.mark.parametrize(
     "plate", [{}, pytest.param({"local_plate": "data", "num_local": 2}, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_estimators_with_global_latents_have_the_same_mean(plate):
     losses = [
         ELBO(Objective(IWAE(), Reparameterized(), num_samples=2), **plate),

@@ -153,6 +153,7 @@ def pairs():
 
 
 @pytest.mark.parametrize(("prior", "posterior"), [*pairs()])
+@pytest.mark.slow
 def test_every_pair_trains(prior, posterior):
     """Two steps: finite bounds, and every array of the prior and of the posterior moves."""
     model = small(named(prior), named(posterior))

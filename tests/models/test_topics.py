@@ -80,6 +80,7 @@ def test_bounds_are_below_the_evidence(posterior):
     assert (np.asarray(bounds[0]) < exact).all()
 
 
+@pytest.mark.slow
 def test_densities_are_of_one_measure():
     """Both integrate to one over log ratios, and are numpyro's there."""
     with jax.enable_x64(True):
@@ -166,6 +167,7 @@ def test_gradients_of_a_bound_are_those_of_quadrature(posterior, product, gradie
         assert (error < 5 * standard + 2e-5).all(), (error / (standard + 1e-9)).max()
 
 
+@pytest.mark.slow
 def test_a_product_of_experts_is_normalized():
     """p(x) of one word each, by quadrature with the prior's log ratio normal, is the estimate."""
     model = TopicModel.create(4, num_topics=2, product=True, alpha=0.8, hidden=(), key=KEY)

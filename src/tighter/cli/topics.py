@@ -59,9 +59,7 @@ def topics(
         int | None, typer.Option(help="Passes over the documents [20; prodlda 25]")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Documents a step [200]")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's [0.05; prodlda 0.01]")
-    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's [0.05; prodlda 0.01]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random [0]")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a stopped run, named in the place of TEXT")

@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, str] = {
     "importance-posterior": "the posterior that importance weighting implies, on three targets",
     "logistic": "four estimators on Bayesian logistic regression: noise, and how they arrive",
     "surgery": "mutual information and marginal KL of 2, 10, 20 latents, and a toy of two codes",
+    "faithful-inversion": "what an encoder's graph costs in nats, on a tree and a hierarchy",
 }
 
 Announce = Callable[[str], None]

@@ -23,6 +23,7 @@ from tighter.models.diffusion import (
     UNet,
     diffusion_terms,
 )
+from tighter.models.graphs import graph_of
 from tighter.models.hierarchical import (
     LAYERED_ENCODERS,
     BottomUp,
@@ -32,6 +33,7 @@ from tighter.models.hierarchical import (
 )
 from tighter.models.inference import FreePosterior, SemiAmortized
 from tighter.models.linear_gaussian import LinearGaussian
+from tighter.models.linear_gaussian_graph import LinearGaussianGraph
 from tighter.models.missing_not_at_random import MASKS, MissingNotAtRandom
 from tighter.models.multimodal.expert_by_expert import ExpertByExpert
 from tighter.models.multimodal.joint_posteriors import (
@@ -90,6 +92,7 @@ from tighter.models.posteriors.gaussian import (
     LowRankGaussian,
 )
 from tighter.models.posteriors.mixture import MixturePosterior
+from tighter.models.posteriors.structured import StructuredPosterior
 from tighter.models.posteriors.student_t import StudentTPosterior
 from tighter.models.posteriors.table import POSTERIORS, PosteriorFamily, posterior_from_name
 from tighter.models.priors.flow import FlowPrior
@@ -175,6 +178,7 @@ __all__ = [
     "LearnedGaussian",
     "LearnedSchedule",
     "LinearGaussian",
+    "LinearGaussianGraph",
     "LogNormal",
     "LogitNormalPosterior",
     "LowRankGaussian",
@@ -199,6 +203,7 @@ __all__ = [
     "Space",
     "StandardNormal",
     "Standardized",
+    "StructuredPosterior",
     "StudentT",
     "StudentTPosterior",
     "Support",
@@ -211,6 +216,7 @@ __all__ = [
     "cluster",
     "clustering_accuracy",
     "diffusion_terms",
+    "graph_of",
     "halves",
     "latent_families",
     "log_predictive",
