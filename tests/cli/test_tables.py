@@ -61,6 +61,7 @@ def test_a_run_serves_further_tables(files, imputed, call, refused):
         assert said in refused("impute", *words)
 
 
+@pytest.mark.slow
 def test_one_family_for_all_columns(files, call, tiny):
     """Student's t, a mixture prior and a flow, on an array and on a table's numbers."""
     rows = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)

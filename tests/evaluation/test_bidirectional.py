@@ -16,14 +16,6 @@ from tighter.models import VAE, LinearGaussian
 KEY = jax.random.key(5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 class Shifted(eqx.Module):
     """p(z, x) = N(z; 0, 1) whatever x, and q = N(δ, 1): f_β = N((1 − β)δ, 1), log p(x) = 0."""
 

@@ -58,7 +58,7 @@ def test_every_key_of_every_section_can_be_set_to_its_own_value(section):
 def test_an_unknown_section_names_the_nearest(wrong, right):
     message = refused({wrong: {}})
     assert f"unknown section '{wrong}'; did you mean '{right}'?" in message
-    assert "data, evaluation, model, objective, training" in message
+    assert "data, diffusion, evaluation, model, objective, training" in message
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_an_unknown_key_names_the_nearest(section, wrong, right):
 def test_an_unknown_name_far_from_all_lists_what_there_is():
     message = refused({"training": {"zzz": 1}})
     assert "did you mean" not in message
-    assert "adam_epsilon, batch_size, epochs, learning_rate, schedule, seed" in message
+    assert "adam_epsilon, average, batch_size, epochs, learning_rate, schedule, seed" in message
 
 
 def test_a_section_is_no_value():

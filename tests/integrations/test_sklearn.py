@@ -121,12 +121,12 @@ def test_rows_have_draws_of_their_own(linear, X):
     np.testing.assert_array_equal(again[[0, 6]], linear.score_samples(X[[5, 5]]))
     key = jax.random.key(3)
     rows = jnp.asarray(np.concatenate([X, X[:1, ::-1], np.where(X > 50, np.nan, X)]), jnp.float32)
-    keys = jax.vmap(lambda x: jax.random.key_data(programs._key_of(x, key)))(rows)
+    keys = jax.vmap(lambda x: jax.random.key_data(programs.key_of(x, key)))(rows)
     different = len(np.unique(rows, axis=0, equal_nan=True))
     assert different > 700
     assert len(np.unique(keys, axis=0)) == different
     alike = jnp.array([[0.0, jnp.nan], [-0.0, -jnp.nan]])
-    one, other = jax.vmap(lambda x: jax.random.key_data(programs._key_of(x, key)))(alike)
+    one, other = jax.vmap(lambda x: jax.random.key_data(programs.key_of(x, key)))(alike)
     np.testing.assert_array_equal(one, other)
 
 

@@ -62,6 +62,7 @@ def test_topics_are_the_themes(fitted, X):
     np.testing.assert_allclose(again, made @ fitted.components_, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_are_the_exact_log_probabilities(fitted, X):
     """By how many words are of the first topic, for a document's bounded noise."""
     scores = fitted.score_samples(X)

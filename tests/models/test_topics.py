@@ -285,6 +285,7 @@ def test_topics_with_a_prior_pay_their_divergence():
     np.testing.assert_allclose(ours, without - expected / 5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_perplexity_where_all_topics_are_one():
     """Then p(x) is known, and so are the errors."""
     topics = np.tile(TOPICS[:1], (3, 1))
@@ -310,6 +311,7 @@ def test_completion_is_the_predictive_probability():
     assert abs(np.log(got.value) + np.mean(exact)) < 5 * got.monte_carlo_error / got.value
 
 
+@pytest.mark.slow
 def test_sampled_documents_have_the_length_and_the_words_of_their_topics():
     model = dataclasses.replace(TopicModel.from_topics(TOPICS, alpha=0.5), length=7)
     xs = np.asarray(model.sample(KEY, 2000))

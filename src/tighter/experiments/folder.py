@@ -56,7 +56,7 @@ def open_run(path: Path) -> RunFolder:
         raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
     try:
         record = json.loads(file.read_text())
-        if record.get("kind") == "topics":
+        if isinstance(record, dict) and record.get("kind") == "topics":
             raise InputError(
                 f"{path} is a run of tighter topics: take tighter topics {path} --transform TEXT, "
                 "or tighter report"
