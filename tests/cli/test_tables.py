@@ -76,6 +76,7 @@ def test_one_family_for_all_columns(files, call, tiny):
     assert again.status == 0, again.err
 
 
+@pytest.mark.slow
 def test_discrete_latents_get_a_gradient_that_they_can_have(call, tiny):
     answer = call("train", "run", "--posterior=bernoulli", *tiny)
     assert answer.status == 0, answer.err

@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
+from tests.oracles.thinning import every
 
 from tighter import InputError, log_likelihood
 from tighter._rows import rows_of_batch
@@ -184,7 +185,7 @@ POSTERIORS = {
 }
 
 
-@pytest.mark.parametrize("name", POSTERIORS)
+@pytest.mark.parametrize("name", every(2, POSTERIORS))
 def test_any_posterior(name):
     make, density = POSTERIORS[name]
 

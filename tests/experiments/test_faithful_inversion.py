@@ -29,6 +29,7 @@ def record(folder):
     return json.loads((folder / "record.json").read_text())
 
 
+@pytest.mark.slow
 def test_trained_encoders_end_where_the_closed_form_says(record):
     rows = {row["encoder"]: row for row in record["encoders"]}
     for name, row in rows.items():
