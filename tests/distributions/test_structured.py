@@ -64,7 +64,7 @@ PHI = np.array([0.3, -0.2, 0.1, 0.4, -0.5])
 
 
 @pytest.mark.parametrize("gradient", [DoublyReparameterized(), Reparameterized()])
-@pytest.mark.parametrize("bound", [ELBO(), IWAE(), Renyi(0.5)])
+@pytest.mark.parametrize("bound", every(2, [IWAE(), ELBO(), Renyi(0.5)]))
 def test_the_gradient_passes_down_the_chain(bound, gradient):
     with jax.enable_x64(True):
 

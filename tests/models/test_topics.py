@@ -246,6 +246,7 @@ def test_averages_are_not_trained_and_a_batchs_statistics_are_differentiated():
     assert (of_batch.mean[0] != 0) & (of_batch.variance[0] != 0)
 
 
+@pytest.mark.slow
 def test_dropout_is_of_training_and_of_each_document():
     model = TopicModel.create(4, num_topics=2, product=True, hidden=(64,), key=KEY)
     zero, twice = jnp.zeros(4), jnp.asarray(DOCUMENTS[:2])
@@ -257,6 +258,7 @@ def test_dropout_is_of_training_and_of_each_document():
     assert abs(share - 0.4) < 5 * math.sqrt(0.24 / 192)
 
 
+@pytest.mark.slow
 def test_topics_with_a_prior_pay_their_divergence():
     model = TopicModel.create(4, num_topics=3, eta=0.6, key=KEY).started(DOCUMENTS)
     words = model.words

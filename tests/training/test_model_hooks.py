@@ -86,6 +86,7 @@ def test_a_model_of_the_whole_data_set_has_no_validation_and_takes_an_objective(
         fit(model, objective=tt.AnalyticEntropy())
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_finite_is_found_in_its_row():
     model = GlobalMean(jnp.zeros(()), jnp.zeros(()))
     data = XS.copy()
