@@ -7,6 +7,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy import special, stats
 from tests.oracles.quick import quick_jit
+from tests.oracles.thinning import every
 
 import tighter as tt
 from tighter.distributions import Beta, Dirichlet, Gamma, VonMises, as_reparameterized
@@ -52,7 +53,7 @@ def test_gamma(alpha):
     assert_mean(rates, -alpha / 4)
 
 
-@pytest.mark.parametrize("alpha", [0.01, 4.0, pytest.param(0.3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("alpha", every(3, CONCENTRATIONS))
 def test_beta(alpha):
     other = 0.5 * alpha
     draws = gradients(lambda a, key: Beta(a, other).rsample(key), alpha)

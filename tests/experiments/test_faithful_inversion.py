@@ -46,6 +46,7 @@ def test_trained_encoders_end_where_the_closed_form_says(record):
     np.testing.assert_allclose(rows["mean field"]["least"], exact, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_costs_of_edges_are_conditional_mutual_informations(record):
     costs = {(row["parent"], row["child"]): row for row in record["edges"]}
     assert len(costs) == 9
