@@ -30,13 +30,6 @@ FILES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, call, tiny):
-    """A run of this module's own: what is compiled anew, long after, may round in another way."""
-    run = tmp_path_factory.mktemp("runs") / "digits"
-    return run, call("train", run, *tiny)
-
-
 def evaluation(run) -> dict:
     return json.loads((run / "evaluation.json").read_text())
 

@@ -17,14 +17,6 @@ from tighter.models import LinearGaussian, ProbabilisticPCA
 KEY = jax.random.key(9)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def linear_gaussian():
     """The model, examples of it, and log p(x), ELBO and the best diagonal's ELBO, exactly.

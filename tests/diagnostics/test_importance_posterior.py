@@ -20,14 +20,6 @@ STEP = GRID[1] - GRID[0]
 Q = dist.Normal(0.3, 1.4, validate_args=False)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def log_joint(z):
     """Two humps of different widths, with a mass of 0.7."""
     left = dist.Normal(-1.0, 0.5, validate_args=False).log_prob(z) + math.log(0.5)

@@ -17,14 +17,6 @@ from tighter.models import LatentVariableModel, LinearGaussian, ProbabilisticPCA
 KEY = jax.random.key(5)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 class Drawn(eqx.Module):
     """A distribution of which nothing is known but draws and a density."""
 

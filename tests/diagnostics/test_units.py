@@ -16,14 +16,6 @@ from tighter.models import LinearGaussian
 KEY = jax.random.key(7)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 class Given(eqx.Module):
     """A prior, and what makes a posterior of x; no likelihood to speak of."""
 

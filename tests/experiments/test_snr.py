@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import numpy as np
 import pytest
 
@@ -22,11 +21,7 @@ def folder(tmp_path_factory):
         patch.setattr(module, "OF_OUTER", 64)
         since = {name: (law, 1) for name, (law, _) in module.LAWS.items()}
         patch.setattr(module, "LAWS", since)
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            module.run(path)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        module.run(path)
     return path
 
 

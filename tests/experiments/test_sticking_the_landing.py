@@ -27,11 +27,7 @@ def folder(tmp_path_factory):
         patch.setattr(module, "CHAINS", 2000)
         patch.setattr(module, "NETWORK_REPLICATES", 40)
         patch.setattr(module, "HIDDEN", 16)
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            module.run(path, epochs=2)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        module.run(path, epochs=2)
     return path
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -21,11 +20,7 @@ def folder(tmp_path_factory):
         patch.setattr(module, "LATENTS", (2, 10))
         patch.setattr(module, "HIDDEN", (32,))
         patch.setattr(module, "EVALUATED", 200)
-        jax.config.update("jax_disable_most_optimizations", True)
-        try:
-            module.run(path, epochs=20)
-        finally:
-            jax.config.update("jax_disable_most_optimizations", False)
+        module.run(path, epochs=20)
     return path
 
 

@@ -1,7 +1,6 @@
 """The scikit-learn estimator: its interface's own suite, and exact answers where z is linear."""
 
 import pickle
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +38,6 @@ LINEAR = {
     "learning_rate": 0.01,
     "num_likelihood_samples": 1000,
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_programs() -> Iterator[None]:
-    """Compiling takes most of the time: the machine code need not be the fastest."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -27,14 +27,6 @@ X, C = np.array([0.9, -1.1]), np.array([-0.7, 1.4])
 EXAMPLE = {"x": X, "context": C}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def linear(mlp, weight, bias):
     """A linear network; weight (in, out)."""
     arrays = jnp.asarray(weight), jnp.asarray(bias)

@@ -26,14 +26,6 @@ CHAIN = {"a": 0.8, "b": 0.3, "log_s": np.log(0.6), "c": 1.3, "d": -0.4}
 X = 1.1
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation():
-    """Compiling is what takes the time here: the machine code need not be the fastest."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def exact(posterior, *, a, b, log_s, c, d):
     """The encoder's numbers that make the posterior exact, from Bayes' rule for Gaussians."""
     s = np.exp(log_s)
