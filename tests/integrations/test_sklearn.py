@@ -50,7 +50,7 @@ def X() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def linear(X, quick_programs) -> VariationalAutoencoder:
+def linear(X) -> VariationalAutoencoder:
     return VariationalAutoencoder(**LINEAR).fit(X)
 
 
