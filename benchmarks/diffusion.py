@@ -27,7 +27,7 @@ import optax
 from matplotlib.figure import Figure
 
 import tighter as tt
-from benchmarks._timing import interleaved
+from benchmarks._timing import interleaved, training_step
 from tighter.data import load
 from tighter.data.dequantization import dequantize, levels_of
 from tighter.models import VAE, Standardized
@@ -167,24 +167,6 @@ def picture(grids: dict, num: int) -> None:
     print(f"  /tmp/diffusion-{num}.png")
 
 
-def make_step(loss, params, xs):
-    """A jitted step that keeps its state, called without arguments."""
-
-    @jax.jit
-    def update(params, state, key):
-        value, gradient = jax.value_and_grad(loss)(params, xs, key)
-        updates, state = ADAM.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    held = [params, ADAM.init(params), jax.random.key(0)]
-
-    def call():
-        held[0], held[1], value = update(*held)
-        return held[0], value
-
-    return call
-
-
 def by_hand(weights, xs, key):
     """Minus the continuous-time bound of an MLP with v-prediction, in one function of arrays."""
     time_key, noise_key = jax.random.split(key)
@@ -245,7 +227,10 @@ def step(rounds: int) -> None:
         weights = hand_weights(model.denoiser)
         key = jax.random.key(2)
         np.testing.assert_allclose(ours(arrays, xs, key), by_hand(weights, xs, key), rtol=1e-4)
-        steps = {"hand": make_step(by_hand, weights, xs), "ours": make_step(ours, arrays, xs)}
+        steps = {
+            "hand": training_step(by_hand, weights, xs, ADAM),
+            "ours": training_step(ours, arrays, xs, ADAM),
+        }
         seconds = interleaved(steps, rounds=rounds, calls=5)
         print(
             f"batch {batch}: by hand {1e3 * seconds['hand']:.2f} ms, ours "

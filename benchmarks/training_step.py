@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import _by_hand as by_hand
-from benchmarks._timing import interleaved
+from benchmarks._timing import interleaved, training_step
 from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized, Reparameterized
@@ -24,24 +24,6 @@ from tighter.models import VAE
 
 SHAPES = [(1, 100), (5, 100), (50, 20), (50, 100)]
 ADAM = optax.adam(1e-3, eps=1e-4)
-
-
-def make_step(loss, params, x):
-    """A jitted step that keeps its state, called without arguments."""
-
-    @jax.jit
-    def update(params, state, key):
-        value, gradient = jax.value_and_grad(loss)(params, x, key)
-        updates, state = ADAM.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
-
-    held = [params, ADAM.init(params), jax.random.key(0)]
-
-    def call():
-        held[0], held[1], value = update(*held)
-        return held[0], value
-
-    return call
 
 
 def ours(model, objective, *, form):
@@ -81,10 +63,10 @@ def main() -> None:
                 return hand(params, x, key, num_samples)
 
             params = by_hand.initialize(jax.random.key(1))
-            steps = {"hand": make_step(hand_loss, params, x)}
+            steps = {"hand": training_step(hand_loss, params, x, ADAM)}
             for form in ("batch", "vmap"):
                 loss, arrays = ours(model, objective, form=form)
-                steps[form] = make_step(loss, arrays, x)
+                steps[form] = training_step(loss, arrays, x, ADAM)
             calls = max(1, 400 // (num_samples * batch))
             seconds = interleaved(steps, rounds=rounds, calls=calls)
             hand_seconds = seconds["hand"]

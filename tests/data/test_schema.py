@@ -3,34 +3,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from tests.oracles.tables import CODES, MIXED, told
 
-from tighter._errors import InputError
 from tighter.data import Column, Schema, infer_schema
-
-MIXED = pl.DataFrame(
-    {
-        "height": [1.75, None, 0.1, -2.5],
-        "age": [31, 7, None, 12],
-        "sex": ["m", "f", None, "m"],
-        "color": ["red", "green", "blue", None],
-        "member": [True, None, False, True],
-        "grade": [4, 2, 2, None],
-    }
-)
-CODES = [
-    [1.75, 31, 1, 2, 1, 1],
-    [np.nan, 7, 0, 1, np.nan, 0],
-    [0.1, np.nan, np.nan, 0, 0, 0],
-    [-2.5, 12, 1, np.nan, 1, np.nan],
-]
-
-
-def told(call, *arguments, **options) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def test_kinds_follow_from_the_types():

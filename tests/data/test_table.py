@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from tests.oracles.tables import MIXED, told
 
-from tighter._errors import InputError
 from tighter.data import infer_schema, read_table, table, write_table
 
 UCI = Path(__file__).parents[2].parent / "shared" / "data" / "uci"
@@ -29,36 +29,11 @@ TABLES = {
     "yeast": (1484, 9, False, 0, None),
 }
 
-MIXED = pl.DataFrame(
-    {
-        "height": [1.75, None, 0.1, -2.5],
-        "age": [31, 7, None, 12],
-        "sex": ["m", "f", None, "m"],
-        "color": ["red", "green", "blue", None],
-        "member": [True, None, False, True],
-        "grade": [4, 2, 2, None],
-    }
-)
-CODES = [
-    [1.75, 31, 1, 2, 1, 1],
-    [np.nan, 7, 0, 1, np.nan, 0],
-    [0.1, np.nan, np.nan, 0, 0, 0],
-    [-2.5, 12, 1, np.nan, 1, np.nan],
-]
-
 
 def written(tmp_path, text, name="a.csv") -> Path:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
-
-
-def told(call, *arguments, **options) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.skipif(not UCI.is_dir(), reason=f"no tables in {UCI}")
