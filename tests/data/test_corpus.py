@@ -8,13 +8,8 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from tighter._errors import InputError
-from tighter.data.corpus import (
-    Tokenizing,
-    check_vocabulary,
-    count_words,
-    read_counts,
-    read_vocabulary,
-)
+from tighter.data.corpus import Tokenizing, check_vocabulary, count_words
+from tighter.data.counts import read_counts, read_vocabulary
 from tighter.data.text import Documents
 
 TEXTS = ("The cat sat; the cat purred.", "A dog sat.", "The and of.", "Dogs, a dog, a cat!")

@@ -18,7 +18,8 @@ from tighter import Objective
 from tighter._errors import InputError
 from tighter.bounds import CUBO, ELBO, IWAE, Jackknife, Renyi
 from tighter.diagnostics.compare import Comparison, compare, suitable_gradients
-from tighter.diagnostics.gradient_noise import QUANTILE, PooledNoise
+from tighter.diagnostics.gradient_noise import PooledNoise
+from tighter.diagnostics.jackknife import QUANTILE
 from tighter.diagnostics.measurements import Row, label, with_common_signals
 from tighter.diagnostics.recommendation import ratio, recommend
 from tighter.diagnostics.replicates import NUM_GROUPS

@@ -16,7 +16,8 @@ from tests.oracles.thinning import every
 from tighter import Objective
 from tighter._errors import InputError
 from tighter.bounds import ELBO, IWAE
-from tighter.diagnostics.gradient_noise import QUANTILE, gradient_noise
+from tighter.diagnostics.gradient_noise import gradient_noise
+from tighter.diagnostics.jackknife import QUANTILE
 from tighter.diagnostics.parameter_roles import parameter_roles
 from tighter.diagnostics.replicates import (
     _BYTES,

@@ -200,6 +200,14 @@ def test_the_best_of_a_graph_from_any_start():
             assert dataclasses.replace(start, encoder=near).divergence() > least
 
 
+def bound_of_draws(model, objective, num, key):
+    """The mean bound of examples that the model itself draws."""
+    data_key, draw_key = jax.random.split(key)
+    seen = model.sample(data_key, num)
+    xs = {name: seen[name] for name in model.observed}
+    return jnp.mean(objective.batch(model, xs, key=draw_key))
+
+
 def test_an_importance_weighted_bound_climbs_to_the_exact_posterior():
     """Sticking the landing of the ELBO does so in `tighter reproduce faithful-inversion`."""
     objective = tt.Objective(
@@ -209,11 +217,8 @@ def test_an_importance_weighted_bound_climbs_to_the_exact_posterior():
     parameters, rest = eqx.partition(model.encoder, eqx.is_inexact_array)
 
     def value(parameters, key):
-        data_key, draw_key = jax.random.split(key)
-        seen = model.sample(data_key, 64)
-        xs = {name: seen[name] for name in model.observed}
         current = dataclasses.replace(model, encoder=eqx.combine(parameters, rest))
-        return jnp.mean(objective.batch(current, xs, key=draw_key))
+        return bound_of_draws(current, objective, 64, key)
 
     @quick_jit
     def climbed(parameters, key):
@@ -249,11 +254,8 @@ def test_the_score_functions_gradient_is_that_of_the_exact_divergence():
     parameters, rest = eqx.partition(model.encoder, eqx.is_inexact_array)
 
     def value(parameters, key):
-        data_key, draw_key = jax.random.split(key)
-        seen = model.sample(data_key, 32)
-        xs = {name: seen[name] for name in model.observed}
         current = dataclasses.replace(model, encoder=eqx.combine(parameters, rest))
-        return jnp.mean(objective.batch(current, xs, key=draw_key))
+        return bound_of_draws(current, objective, 32, key)
 
     @quick_jit
     def slopes(parameters, keys):

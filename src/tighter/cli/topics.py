@@ -255,7 +255,8 @@ def _resumed(path: Path, options: dict[tuple[str, str], Any]) -> Any:
 
 def _configured(stored: Any, options: dict[tuple[str, str], Any]) -> Any:
     """The configuration with the options given."""
-    from tighter.data.corpus import Tokenizing, read_vocabulary
+    from tighter.data.corpus import Tokenizing
+    from tighter.data.counts import read_vocabulary
     from tighter.experiments.topics_configuration import TopicsConfiguration
 
     content = (stored or TopicsConfiguration()).to_dict()

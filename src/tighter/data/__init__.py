@@ -2,12 +2,8 @@
 
 from tighter.data._columns import Column
 from tighter.data.binarization import Binarization, binarize, check_pixels
-from tighter.data.corpus import (
-    Corpus,
-    Tokenizing,
-    count_words,
-    read_counts,
-)
+from tighter.data.corpus import Corpus, Tokenizing, count_words
+from tighter.data.counts import read_counts
 from tighter.data.dataset import Dataset, Splits, split
 from tighter.data.schema import Schema, infer_schema
 from tighter.data.sources import load

@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
-from scipy.special import stdtrit
 
 from tighter._errors import InputError
+from tighter.diagnostics.jackknife import (
+    Interval,
+    jackknife_error,
+    jackknife_interval,
+    left_out,
+    positive_interval,
+    ratio_of,
+    size_interval,
+)
 from tighter.diagnostics.parameter_roles import Roles, parameter_roles
 from tighter.diagnostics.replicates import (
     NUM_GROUPS,
@@ -24,18 +32,8 @@ from tighter.diagnostics.replicates import (
 
 MIN_REPLICATES = 2 * NUM_GROUPS
 
-# Of Student's t with the groups' degrees of freedom, for 95 %.
-QUANTILE = float(stdtrit(NUM_GROUPS - 1, 0.975))
-
 # Coordinates whose statistics are computed at once, with every group left out in turn.
 _COLUMNS = 2**15
-
-
-class Interval(NamedTuple):
-    """A 95 % confidence interval, of a number or of every entry of a pytree of arrays."""
-
-    low: Any
-    high: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +63,7 @@ class PooledNoise:
     @property
     def variance_interval(self) -> Interval:
         """Of `variance`."""
-        return Interval(*(float(end) for end in _positive_interval(self.variances)))
+        return Interval(*(float(end) for end in positive_interval(self.variances)))
 
     @property
     def snr(self) -> float:
@@ -94,7 +92,7 @@ class PooledNoise:
 
     @property
     def _squared_snrs(self) -> Float[np.ndarray, " all_and_groups"]:
-        return _ratio(self.signals, self.variances)
+        return ratio_of(self.signals, self.variances)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,24 +240,10 @@ def check_replicates(num_replicates: int) -> None:
         )
 
 
-@np.errstate(invalid="ignore")  # where a statistic isn't finite, neither is its error
-def jackknife_error(statistics: Float[np.ndarray, "all_and_groups ..."]) -> np.ndarray:
-    """Standard error of a statistic, from it with each group left out (after its first entry)."""
-    left_out = statistics[1:]
-    apart = left_out - left_out.mean(axis=0)
-    return np.asarray(np.sqrt((NUM_GROUPS - 1) / NUM_GROUPS * (apart**2).sum(axis=0)))
-
-
-def jackknife_interval(statistics: Float[np.ndarray, "all_and_groups ..."]) -> Interval:
-    """The statistic plus and minus the quantile times its error."""
-    margin = QUANTILE * jackknife_error(statistics)
-    return Interval(statistics[0] - margin, statistics[0] + margin)
-
-
 def value_statistics(groups: Groups) -> Float[np.ndarray, " all_and_groups"]:
     """The mean bound: of all replicates, then with each group left out."""
     means, squares = (column[:, None] for column in groups.value)
-    return _left_out(means, squares, groups.size)[0][:, 0]
+    return left_out(means, squares, groups.size)[0][:, 0]
 
 
 Leaf = dict[str, tuple[np.ndarray, ...]]
@@ -294,16 +278,16 @@ def _of_array(means: np.ndarray, squares: np.ndarray, size: int) -> tuple[Leaf, 
     parts, sums = [], np.zeros((4, NUM_GROUPS + 1))
     for start in range(0, num, _COLUMNS):
         some = slice(start, start + _COLUMNS)
-        mean, variance = _left_out(means[:, some], squares[:, some], size)
-        ratio = _ratio(mean, np.sqrt(variance))
+        mean, variance = left_out(means[:, some], squares[:, some], size)
+        ratio = ratio_of(mean, np.sqrt(variance))
         noisy = variance > 0
         counted = (variance, mean**2, np.where(noisy, np.abs(ratio), 0), noisy)
         sums += [part.sum(axis=1) for part in counted]
         parts.append(
             {
                 "mean": (mean[0], *jackknife_interval(mean)),
-                "variance": (variance[0], *_positive_interval(variance)),
-                "snr": (np.abs(ratio[0]), *_size_interval(ratio)),
+                "variance": (variance[0], *positive_interval(variance)),
+                "snr": (np.abs(ratio[0]), *size_interval(ratio)),
             }
         )
     leaf = {
@@ -316,24 +300,6 @@ def _of_array(means: np.ndarray, squares: np.ndarray, size: int) -> tuple[Leaf, 
     return leaf, _Sums(*sums, num_coordinates=num)
 
 
-@np.errstate(invalid="ignore")
-def _left_out(means: np.ndarray, squares: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of all replicates and, below, with each group left out, by coordinate."""
-    means, squares = np.asarray(means, np.float64), np.asarray(squares, np.float64)
-    num = NUM_GROUPS
-    mean = means.mean(axis=0)
-    apart = means - mean
-    # Without group j the others' mean moves by apart_j / (J - 1), and their spread with it.
-    between = (apart**2).sum(axis=0)
-    total = squares.sum(axis=0) + size * between
-    rest = total - squares - size * apart**2 * num / (num - 1)
-    variances = np.maximum(rest, 0) / ((num - 1) * size - 1)
-    return (
-        np.concatenate([mean[None], mean - apart / (num - 1)]),
-        np.concatenate([total[None] / (num * size - 1), variances]),
-    )
-
-
 def _pooled(arrays: list[_Sums], size: int) -> PooledNoise | None:
     """One pool of several arrays."""
     if not arrays:
@@ -344,28 +310,5 @@ def _pooled(arrays: list[_Sums], size: int) -> PooledNoise | None:
         num_coordinates=int(sums.num_coordinates),
         variances=sums.variance,
         signals=sums.squared_mean - sums.variance / replicates,
-        mean_snrs=_ratio(sums.snr, sums.noisy),
+        mean_snrs=ratio_of(sums.snr, sums.noisy),
     )
-
-
-def _positive_interval(statistics: np.ndarray) -> Interval:
-    """An interval on a logarithmic scale, by the relative error."""
-    margin = np.exp(QUANTILE * _ratio(jackknife_error(statistics), statistics[0]))
-    return Interval(statistics[0] / margin, statistics[0] * margin)
-
-
-def _size_interval(statistics: np.ndarray) -> Interval:
-    """Of the absolute value: from zero where the interval of the signed one has both signs."""
-    with np.errstate(invalid="ignore"):  # infinite where there is no noise
-        low, high = jackknife_interval(statistics)
-    largest = np.maximum(np.abs(low), np.abs(high))
-    smallest = np.where(low * high <= 0, 0, np.minimum(np.abs(low), np.abs(high)))
-    known = np.isfinite(statistics).all(axis=0)
-    exact = np.abs(statistics[0])
-    return Interval(np.where(known, smallest, exact), np.where(known, largest, exact))
-
-
-def _ratio(numerator: Any, denominator: Any) -> np.ndarray:
-    """The quotient; where both are zero, zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(numerator) == 0, 0.0, numerator / denominator)

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tighter.bounds import Bound
-from tighter.diagnostics.gradient_noise import PooledNoise, jackknife_error
+from tighter.diagnostics.gradient_noise import PooledNoise
+from tighter.diagnostics.jackknife import jackknife_error
 from tighter.gradients import Bias, BiasKind, Estimator
 from tighter.objective import Objective
 

@@ -10,12 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from tighter.bounds import Side
-from tighter.diagnostics.gradient_noise import (
-    QUANTILE,
-    PooledNoise,
-    jackknife_error,
-    jackknife_interval,
-)
+from tighter.diagnostics.gradient_noise import PooledNoise
+from tighter.diagnostics.jackknife import QUANTILE, jackknife_error, jackknife_interval
 from tighter.diagnostics.measurements import Row
 
 _SYMBOLS = {"phi": "φ", "theta": "θ"}

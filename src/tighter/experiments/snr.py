@@ -32,7 +32,8 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, Normal
 
 from tighter.bounds import IWAE
-from tighter.diagnostics.gradient_noise import GradientNoise, gradient_noise, jackknife_error
+from tighter.diagnostics.gradient_noise import GradientNoise, gradient_noise
+from tighter.diagnostics.jackknife import jackknife_error
 from tighter.experiments.record import Recorder
 from tighter.gradients import (
     DoublyReparameterized,

@@ -9,13 +9,8 @@ from typing import Any
 
 from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.data.corpus import (
-    COUNTS_SUFFIX,
-    Corpus,
-    Tokenizing,
-    count_words,
-    read_counts,
-)
+from tighter.data.corpus import Corpus, Tokenizing, count_words
+from tighter.data.counts import COUNTS_SUFFIX, read_counts
 from tighter.data.text import PYTHON_REFERENCE, read_documents
 from tighter.experiments.folder import CONFIGURATION
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from tighter._errors import InputError
 from tighter.data import write_table
-from tighter.data.corpus import COUNTS_SUFFIX, Corpus, count_words, read_counts
+from tighter.data.corpus import Corpus, count_words
+from tighter.data.counts import COUNTS_SUFFIX, read_counts
 from tighter.data.text import read_documents
 from tighter.experiments.topics import load_topics, proportions
 from tighter.experiments.topics_configuration import TopicsRun

@@ -26,8 +26,8 @@ from tighter.integrations import _sklearn_input as given
 from tighter.integrations import _sklearn_programs as programs
 from tighter.integrations import _sklearn_state as stored
 from tighter.integrations._sklearn_epoch import one_epoch
+from tighter.integrations._sklearn_fit import fit_estimator, split_aside
 from tighter.models import VAE
-from tighter.training import fit
 
 
 class VariationalAutoencoder(
@@ -134,36 +134,16 @@ class VariationalAutoencoder(
         self._check_parameters()
         values = given.table(self, X, reset=True, least=2)
         model = self._start(values)
-        xs = given.single(values)
-        order = np.random.default_rng(self._seed).permutation(len(xs))
-        aside = round(self.validation_fraction * len(xs))
-        aside = aside if len(xs) - aside >= 2 else 0
-        train, validation = xs[order[aside:]], xs[order[:aside]] if aside else None
-        batch_size = given.even_batches(len(train), self.batch_size)
-        num_steps = self.max_iter * (len(train) // batch_size)
-        result = fit(
+        train, validation = split_aside(self, given.single(values), seed=self._seed)
+        fit_estimator(
+            self,
             model,
             train,
             self._objective,
-            optimizer=built.adam("cosine", float(self.learning_rate), num_steps),
-            num_epochs=self.max_iter,
-            batch_size=batch_size,
-            key=self._key("fit"),
             validation=validation,
-            show_progress=None if self.verbose else False,
-        )
-        self.n_iter_ = len(result.history)
-        if result.interrupted:
-            warnings.warn(
-                f"interrupted after {self.n_iter_} of {self.max_iter} epochs: the best parameters "
-                "so far are kept",
-                stacklevel=2,
-            )
-        self.model_ = result.model if validation is None else result.best_model
-        self.best_iter_ = self.n_iter_ if validation is None else result.best_epoch
-        self.bounds_ = np.array([row["bound"] for row in result.history])
-        self.validation_bounds_ = (
-            np.array([row["validation_bound"] for row in result.history]) if aside else None
+            num_epochs=self.max_iter,
+            optimizer=lambda steps: built.adam("cosine", float(self.learning_rate), steps),
+            key=self._key("fit"),
         )
         return self
 

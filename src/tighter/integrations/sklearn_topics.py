@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import warnings
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Key
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -22,11 +20,12 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from tighter._errors import InputError
 from tighter.bounds import IWAE, Side, bound_from_name
 from tighter.gradients import ScoreFunction, estimator_from_name
+from tighter.integrations import _sklearn_build as built
 from tighter.integrations import _sklearn_input as given
 from tighter.integrations import _sklearn_programs as programs
+from tighter.integrations._sklearn_fit import fit_estimator, split_aside
 from tighter.models.topics.model import TopicModel as Model
 from tighter.objective import Objective
-from tighter.training import fit
 
 # One program for each of these serves tables of any length; the last block is filled up.
 _ROWS, _SCORED_ROWS = 256, 16
@@ -65,6 +64,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         n_iter_: Epochs.
         best_iter_: The epoch whose parameters were kept, from 1.
         bounds_: Mean bound of each epoch, in nats a document.
+        validation_bounds_: The same of the documents set aside; None if there are none.
         n_features_in_: Columns: words of the vocabulary.
         feature_names_in_: Their names, if X was a data frame.
 
@@ -134,37 +134,19 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
                 f"X has n_samples={len(counts)} documents with a word: topics are of several"
             )
         self._seed = int(check_random_state(self.random_state).randint(2**31))
-        order = np.random.default_rng(self._seed).permutation(len(counts))
-        aside = round(self.validation_fraction * len(counts))
-        aside = aside if len(counts) - aside >= 2 else 0
-        train, validation = counts[order[aside:]], counts[order[:aside]] if aside else None
-        batch_size = given.even_batches(len(train), self.batch_size)
-        epochs = self.max_iter or (25 if self.product else 20)
-        num_steps = epochs * (len(train) // batch_size)
-        rate = self.learning_rate or (0.01 if self.product else 0.05)
-        schedule = optax.cosine_decay_schedule(float(rate), num_steps, alpha=0.01)
-        result = fit(
+        train, validation = split_aside(self, counts, seed=self._seed)
+        rate = float(self.learning_rate or (0.01 if self.product else 0.05))
+        fit_estimator(
+            self,
             # Topics start from whole words.
             self._create().started(np.ceil(train), key=self._key("start")),
             train,
             objective,
-            optimizer=optax.adam(schedule),
-            num_epochs=epochs,
-            batch_size=batch_size,
-            key=self._key("fit"),
             validation=validation,
-            show_progress=None if self.verbose else False,
+            num_epochs=self.max_iter or (25 if self.product else 20),
+            optimizer=lambda steps: built.adam("cosine", rate, steps),
+            key=self._key("fit"),
         )
-        self.n_iter_ = len(result.history)
-        if result.interrupted:
-            warnings.warn(
-                f"interrupted after {self.n_iter_} of {epochs} epochs: the best parameters so far "
-                "are kept",
-                stacklevel=2,
-            )
-        self.model_ = result.model if validation is None else result.best_model
-        self.best_iter_ = self.n_iter_ if validation is None else result.best_epoch
-        self.bounds_ = np.array([row["bound"] for row in result.history])
         self.components_ = np.asarray(self.model_.topics)
         return self
 
