@@ -224,7 +224,7 @@ def test_the_best_epoch_by_validation_is_kept(X, monkeypatch):
         results.append(fit(*arguments, **options))
         return results[-1]
 
-    monkeypatch.setattr("tighter.integrations.sklearn_autoencoder.fit", recorded)
+    monkeypatch.setattr("tighter.integrations._sklearn_fit.fit", recorded)
     estimator = VariationalAutoencoder(**parameters).fit(X[:30])
     assert estimator.model_ is results[0].best_model
     best = int(np.argmax(estimator.validation_bounds_))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from tests.oracles.observation_densities import SCIPY
 from tests.oracles.observations import (
     ALL,
     COLUMNS,
