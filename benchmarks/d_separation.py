@@ -120,23 +120,31 @@ def pgmpy_times(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def building(num_nodes: int, degree: float) -> None:
-    edges = random_edges(np.random.default_rng(1), num_nodes, degree)
+def building(num_nodes: int, degree: float, *, words: bool) -> None:
+    edges: list = random_edges(np.random.default_rng(1), num_nodes, degree)
+    nodes: Any = range(num_nodes)
+    if words:
+        nodes = [f"node {name}" for name in nodes]
+        edges = [(nodes[x], nodes[y]) for x, y in edges]
     start = time.perf_counter()
-    dag = DAG(edges, range(num_nodes))
+    dag = DAG(edges, nodes)
     seconds = time.perf_counter() - start
     number = len(dag._graph.arcs.child_rows)
     del dag
     gc.collect()
     tracemalloc.start()
-    dag = DAG(edges, range(num_nodes))
+    dag = DAG(edges, nodes)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(
-        f"{num_nodes} nodes, {number} edges: built in {seconds:.2f} s, "
-        f"{kept / number:.0f} bytes an edge kept, {peak / number:.0f} at most while building"
+        f"{num_nodes} nodes named by {'words' if words else 'numbers'}, {number} edges: built in "
+        f"{seconds:.2f} s, {kept / number:.0f} bytes an edge kept, {peak / number:.0f} at most "
+        "while building"
     )
-    queries = random_queries(np.random.default_rng(2), num_nodes, 3, 200)
+    queries = [
+        (nodes[a], nodes[b], {nodes[node] for node in given})
+        for a, b, given in random_queries(np.random.default_rng(2), num_nodes, 3, 200)
+    ]
     shown("tighter", timed(lambda q: bool(dag.d_separated(*q)), queries)[0])
 
 
@@ -150,7 +158,8 @@ def main() -> None:
     parser.add_argument("--pgmpy")
     arguments = parser.parse_args()
     query_times(arguments.nodes, arguments.degree, arguments.queries, arguments.pgmpy)
-    building(arguments.large, arguments.degree)
+    for words in (False, True):
+        building(arguments.large, arguments.degree, words=words)
 
 
 if __name__ == "__main__":
