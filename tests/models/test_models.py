@@ -488,16 +488,12 @@ def test_convolutions_keep_rows_columns_and_channels_apart():
 
     x = np.random.default_rng(6).normal(size=(4, 6, 2))
     encoder, output = encode(jnp.asarray(x, jnp.float32))
-    kernel = np.asarray(encoder.convolutions[0].weight, np.float64)[0]  # (channel, row, column)
+    kernel = np.asarray(encoder.convolutions[0].weight, np.float64)[
+        ..., 0
+    ]  # (row, column, channel)
     padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
     image = np.array(
-        [
-            [
-                np.sum(kernel * np.moveaxis(padded[2 * i :, 2 * j :][:3, :3], -1, 0))
-                for j in range(3)
-            ]
-            for i in range(2)
-        ]
+        [[np.sum(kernel * padded[2 * i :, 2 * j :][:3, :3]) for j in range(3)] for i in range(2)]
     )
     image = np.log1p(np.exp(image + float(encoder.convolutions[0].bias.squeeze())))
     expected = image.reshape(-1) @ np.asarray(encoder.last.weight, np.float64)
@@ -582,7 +578,7 @@ def test_convolutional_widths_are_mirrored():
 
     model = jax.eval_shape(create)
     encoder, decoder = (
-        [sorted(layer.weight.shape[:2]) for layer in network.convolutions]
+        [sorted(layer.weight.shape[2:]) for layer in network.convolutions]
         for network in (model.encoder, model.decoder)
     )
     assert encoder == [[3, 4], [4, 6]]

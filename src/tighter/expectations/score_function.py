@@ -88,7 +88,8 @@ def _expansion(
 
     value = jax.lax.stop_gradient(flat(center.reshape(-1)))  # pyright: ignore[reportArgumentType]
     slope = jax.lax.stop_gradient(jax.grad(flat)(center.reshape(-1)))
-    hessian = jax.lax.stop_gradient(jax.hessian(flat)(center.reshape(-1)))
+    # Backward twice: what has a backward rule of its own need not have a forward one.
+    hessian = jax.lax.stop_gradient(jax.jacrev(jax.grad(flat))(center.reshape(-1)))
 
     def control(w: Array) -> Array:
         shift = (w - center).reshape(-1)

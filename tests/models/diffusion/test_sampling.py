@@ -31,7 +31,6 @@ from tighter.models.diffusion import (
 from tighter.models.diffusion.denoisers import denoiser_from_name
 from tighter.models.diffusion.features import fourier_features
 from tighter.models.diffusion.schedules import signal_and_noise
-from tighter.models.diffusion.unet import convolved
 
 KEY = jax.random.key(5)
 NARROW = LinearSchedule(3.0, -3.0)
@@ -182,28 +181,6 @@ def test_every_parameter_of_the_unet_matters_at_an_odd_size():
 
     leaves = jax.tree_util.tree_leaves_with_path(gradient(KEY))
     assert [jax.tree_util.keystr(path) for path, leaf in leaves if not np.abs(leaf).max()] == []
-
-
-def test_the_derivative_of_a_convolution_is_xlas():
-    images, weight = jax.random.normal(KEY, (2, 5, 4, 3)), jax.random.normal(KEY, (3, 3, 3, 2))
-
-    def of_xla(images, weight):
-        return jax.lax.conv_general_dilated(
-            images, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    @quick_jit
-    def both(images, weight):
-        def gradient(convolve):
-            def loss(images, weight):
-                return jnp.sum(jnp.sin(convolve(images, weight)))
-
-            return jax.grad(loss, (0, 1))(images, weight)
-
-        return gradient(of_xla), gradient(jax.vmap(convolved, (0, None)))
-
-    for theirs, ours in zip(*both(images, weight), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_fourier_features_are_the_papers():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -13,27 +12,8 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter.models.diffusion.features import EMBEDDED, embedded_log_snr, fourier_features
+from tighter.models.networks._convolution import Convolution
 from tighter.models.networks._layers import ACTIVATIONS, Linear
-
-
-class Convolution(eqx.Module):
-    """A convolution with the channels last, which is the fastest order on CPUs."""
-
-    weight: Float[Array, "size size in out"]
-    bias: Float[Array, " out"]
-
-    def __init__(self, num_in: int, num_out: int, *, size: int = 3, key: Key[Array, ""]):
-        limit = math.sqrt(6 / (size * size * (num_in + num_out)))
-        shape = (size, size, num_in, num_out)
-        flat = jax.random.uniform(key, (math.prod(shape),), minval=-limit, maxval=limit)
-        self.weight = flat.reshape(shape)
-        self.bias = jnp.zeros(num_out)
-
-    def __call__(self, image: Float[Array, "height width in"]) -> Float[Array, "height width out"]:
-        """One image through the layer."""
-        if self.weight.shape[0] == 1:
-            return image @ self.weight[0, 0] + self.bias[None, None]
-        return convolved(image, self.weight) + self.bias[None, None]
 
 
 class Block(eqx.Module):
@@ -149,40 +129,6 @@ class UNet(eqx.Module):
             hidden = block(jnp.concatenate([hidden, beside], axis=-1), embedding)
         output = self.last(ACTIVATIONS[self.activation](_normalized(hidden)))
         return output.reshape(z.shape) + self.gain(embedding)[0] * z
-
-
-@jax.custom_vjp
-def convolved(
-    image: Float[Array, "height width in"], weight: Float[Array, "size size in out"]
-) -> Float[Array, "height width out"]:
-    """A convolution whose derivative by the weights is nine products of matrices.
-
-    XLA's own derivative is a convolution with a kernel as large as the image; within a loop, as
-    training is, CPUs take ten times as long for it.
-    """
-    return jax.lax.conv_general_dilated(
-        image[None], weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )[0]
-
-
-def _convolution_forward(image: Array, weight: Array) -> tuple[Array, tuple[Array, Array]]:
-    return convolved(image, weight), (image, weight)
-
-
-def _convolution_backward(residuals: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
-    image, weight = residuals
-    of_image = convolved(cotangent, jnp.flip(weight, (0, 1)).swapaxes(2, 3))
-    (height, width, _), size = image.shape, weight.shape[0]
-    padded = jnp.pad(image, ((size // 2, size // 2), (size // 2, size // 2), (0, 0)))
-    of_weight = [
-        jnp.einsum("hwi,hwo->io", padded[up : up + height, across : across + width], cotangent)
-        for up in range(size)
-        for across in range(size)
-    ]
-    return of_image, jnp.stack(of_weight).reshape(weight.shape)
-
-
-convolved.defvjp(_convolution_forward, _convolution_backward)
 
 
 def _halved(image: Float[Array, "height width depth"]) -> Float[Array, "down across depth"]:

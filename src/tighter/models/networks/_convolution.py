@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,7 +34,8 @@ class Convolution(eqx.Module):
         """One image through the layer."""
         if self.weight.shape[0] == 1 and self.stride == 1:
             return image @ self.weight[0, 0] + self.bias[None, None]
-        return convolved(image, self.weight, self.stride) + self.bias[None, None]
+        moved: Any = convolved(image, self.weight, self.stride)
+        return moved + self.bias[None, None]
 
 
 class TransposedConvolution(eqx.Module):
@@ -49,7 +51,8 @@ class TransposedConvolution(eqx.Module):
     def __call__(self, image: Float[Array, "height width in"]) -> Float[Array, "up across out"]:
         """One image through the layer."""
         height, width, _ = image.shape
-        return spread(image, self.weight, 2, (2 * height, 2 * width)) + self.bias[None, None]
+        doubled: Any = spread(image, self.weight, 2, (2 * height, 2 * width))
+        return doubled + self.bias[None, None]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -117,8 +120,7 @@ def _by_weight(large: Array, small: Array, size: int, stride: int) -> Array:
     """The derivative by the weights: an entry a product of two matrices, over the pixels."""
     height, width, _ = small.shape
     padding = [
-        _padding(a, b, size, stride)
-        for a, b in zip(large.shape[:2], small.shape[:2], strict=True)
+        _padding(a, b, size, stride) for a, b in zip(large.shape[:2], small.shape[:2], strict=True)
     ]
     padded = jnp.pad(large, [(low, max(high, 0)) for low, high in padding] + [(0, 0)])
     products = [

@@ -10,24 +10,25 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter.models.networks._convolution import Convolution, TransposedConvolution
 from tighter.models.networks._layers import ACTIVATIONS, Linear
 
 
 class ResidualBlock(eqx.Module):
     """An image plus what two 3×3 convolutions make of it; at its start the identity, nearly."""
 
-    first: eqx.nn.Conv2d
-    second: eqx.nn.Conv2d
+    first: Convolution
+    second: Convolution
     activation: str = eqx.field(static=True)
 
     def __init__(self, channels: int, *, activation: str, key: Key[Array, ""]):
         keys = jax.random.split(key)
-        self.first = eqx.nn.Conv2d(channels, channels, 3, padding=1, key=keys[0])
-        second = eqx.nn.Conv2d(channels, channels, 3, padding=1, key=keys[1])
+        self.first = Convolution(channels, channels, key=keys[0])
+        second = Convolution(channels, channels, key=keys[1])
         self.second = jax.tree.map(lambda leaf: 0.1 * leaf, second)
         self.activation = activation
 
-    def __call__(self, image: Float[Array, "channels height width"]) -> Float[Array, ...]:
+    def __call__(self, image: Float[Array, "height width channels"]) -> Float[Array, ...]:
         """One image through the block."""
         activation = ACTIVATIONS[self.activation]
         return image + self.second(activation(self.first(activation(image))))
@@ -48,7 +49,7 @@ class ConvolutionalEncoder(eqx.Module):
         ValueError: If the input is no image.
     """
 
-    convolutions: tuple[eqx.nn.Conv2d, ...]
+    convolutions: tuple[Convolution, ...]
     blocks: tuple[tuple[ResidualBlock, ...], ...]
     last: Linear
     shape_out: tuple[int, ...] = eqx.field(static=True)
@@ -68,7 +69,7 @@ class ConvolutionalEncoder(eqx.Module):
         keys = jax.random.split(key, len(channels) + 1)
         depths = [depth, *channels]
         self.convolutions = tuple(
-            eqx.nn.Conv2d(depths[i], depths[i + 1], 3, stride=2, padding=1, key=keys[i])
+            Convolution(depths[i], depths[i + 1], stride=2, key=keys[i])
             for i in range(len(channels))
         )
         self.blocks = _blocks(channels, num_blocks, activation=activation, key=key)
@@ -80,7 +81,7 @@ class ConvolutionalEncoder(eqx.Module):
 
     def __call__(self, x: Float[Array, ...]) -> Float[Array, ...]:
         """One image through the network."""
-        image = x[None] if x.ndim == 2 else jnp.moveaxis(x, -1, 0)
+        image = x[..., None] if x.ndim == 2 else x
         activation = ACTIVATIONS[self.activation]
         for convolution, blocks in zip(self.convolutions, self.blocks, strict=True):
             image = convolution(image)
@@ -106,7 +107,7 @@ class ConvolutionalDecoder(eqx.Module):
     """
 
     first: Linear
-    convolutions: tuple[eqx.nn.ConvTranspose2d, ...]
+    convolutions: tuple[TransposedConvolution, ...]
     blocks: tuple[tuple[ResidualBlock, ...], ...]
     bias: Float[Array, ...]
     start: tuple[int, int, int] = eqx.field(static=True)
@@ -127,12 +128,10 @@ class ConvolutionalDecoder(eqx.Module):
             height, width = -(-height // 2), -(-width // 2)
         depths = [*reversed(channels), depth]
         keys = jax.random.split(key, len(channels) + 1)
-        self.start = (depths[0], height, width)
+        self.start = (height, width, depths[0])
         self.first = Linear(math.prod(shape_in), math.prod(self.start), key=keys[0])
         self.convolutions = tuple(
-            eqx.nn.ConvTranspose2d(
-                depths[i], depths[i + 1], 4, stride=2, padding=1, key=keys[i + 1]
-            )
+            TransposedConvolution(depths[i], depths[i + 1], key=keys[i + 1])
             for i in range(len(channels))
         )
         self.blocks = _blocks(depths[:-1], num_blocks, activation=activation, key=key)
@@ -148,8 +147,7 @@ class ConvolutionalDecoder(eqx.Module):
                 image = block(image)
             image = convolution(activation(image))
         shape = self.bias.shape
-        image = jnp.moveaxis(image[:, : shape[0], : shape[1]], 0, -1)
-        return image.reshape(shape) + self.bias
+        return image[: shape[0], : shape[1]].reshape(shape) + self.bias
 
 
 def _blocks(
