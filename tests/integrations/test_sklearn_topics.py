@@ -75,6 +75,27 @@ def test_scores_are_the_exact_log_probabilities(fitted, X):
     np.testing.assert_allclose(fitted.score_samples(X[3:4]), scores[3:4], rtol=1e-5)
 
 
+def test_samples_have_the_moments_of_the_model(fitted):
+    """Counts of two words: of proportions that all words of a document share."""
+    num, length, alpha = 4000, 6, 1 / 2
+    drawn = fitted.sample(num, length=length).astype(float)
+    assert drawn.shape == (num, 10)
+    assert (drawn.sum(axis=1) == length).all()
+    assert (fitted.sample(3).sum(axis=1) == 12).all()
+    np.testing.assert_array_equal(fitted.sample(num, length=length), drawn)
+    topics = fitted.components_.astype(float)
+    of_proportions = (alpha**2 + alpha * np.eye(2)) / (2 * alpha * (2 * alpha + 1))
+    pairs = length * (length - 1) * topics.T @ of_proportions @ topics
+    for found, expected in (
+        (drawn, length * topics.mean(axis=0)),
+        (drawn[:, :1] * drawn[:, 1:], pairs[0, 1:]),
+    ):
+        error = found.std(axis=0) / np.sqrt(num)
+        assert (np.abs(found.mean(axis=0) - expected) < 5 * error + 1e-6).all()
+    with pytest.raises(InputError, match="length is a whole number of at least 1, got 0"):
+        fitted.sample(2, length=0)
+
+
 def test_pickled_it_is_the_same(fitted, X):
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(fitted)).transform(X), fitted.transform(X)

@@ -194,6 +194,23 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Mean log-likelihood, in nats a document; larger is better."""
         return float(np.mean(self.score_samples(X), dtype=np.float64))
 
+    def sample(self, n_samples: int = 1, *, length: int | None = None) -> np.ndarray:
+        """Counts of drawn documents, shape (n_samples, words); the same at each call of a seed.
+
+        Args:
+            n_samples: Documents.
+            length: Words in each; None for the median of the documents of `fit`.
+
+        Raises:
+            InputError: If a number is below 1.
+        """
+        check_is_fitted(self, "model_")
+        words = self.model_.length if length is None else length
+        given.check_counts(n_samples=n_samples, length=words)
+        seed: Any = check_random_state(self.random_state).randint(2**31)
+        keys = jax.random.split(self._key("sample", seed=int(seed)), n_samples)
+        return np.asarray(_draws(dataclasses.replace(self.model_, length=int(words)), keys))
+
     def perplexity(self, X: Any) -> float:
         """Perplexity, exp of minus the log-likelihood a word; smaller is better."""
         scores = self.score_samples(X)
@@ -282,14 +299,19 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             raise InputError(f"X has {counts.shape[1]} feature(s), and topics are of several words")
         return counts
 
-    def _key(self, purpose: str) -> Key[Array, ""]:
-        seeded = jax.random.key(self._seed)
-        return jax.random.fold_in(seeded, ("start", "fit", "draws").index(purpose))
+    def _key(self, purpose: str, *, seed: int | None = None) -> Key[Array, ""]:
+        seeded = jax.random.key(self._seed if seed is None else seed)
+        return jax.random.fold_in(seeded, ("start", "fit", "draws", "sample").index(purpose))
 
 
 @eqx.filter_jit
 def _proportions(model: Model, counts: Array) -> Array:
     return jax.vmap(model.proportions)(counts)
+
+
+@eqx.filter_jit
+def _draws(model: Model, keys: Key[Array, " documents"]) -> Array:
+    return jax.lax.map(lambda key: model.sample(key, 1)[0], keys, batch_size=_SCORED_ROWS)
 
 
 @eqx.filter_jit
