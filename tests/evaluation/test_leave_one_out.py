@@ -100,6 +100,25 @@ def test_what_k_says(exact):
     assert loo.verdict.startswith("k̂ of the posterior is")
 
 
+def test_a_posterior_that_its_weights_still_correct(exact):
+    """What is off is told with its amount, where the weights still correct it."""
+    mean, covariance = conjugate.posterior()
+    sd = np.sqrt(np.diagonal(covariance))
+    narrow = with_posterior(mean + 0.4 * sd, 0.55 * covariance)
+    check = posterior_check(narrow, conjugate.DATA, num_samples=20_000, key=KEY)
+    assert check.pareto_k < 0.7
+    shift, share = check.corrections
+    assert abs(shift - 0.4) < 0.1
+    assert abs(share - (1 - 0.55**0.5)) < 0.1
+    assert "to be trusted; the error" in check.verdict
+    assert "but q itself is not: its weights correct a mean by 0." in check.verdict
+    assert " and a standard deviation by " in check.verdict
+    near = with_posterior(mean + 0.1 * sd, 1.1 * covariance)
+    check = posterior_check(near, conjugate.DATA, num_samples=20_000, key=KEY)
+    assert "itself" not in check.verdict
+    assert "itself" not in posterior_check(exact, conjugate.DATA, key=KEY).verdict
+
+
 def test_outliers_are_named(exact):
     far = {"x": conjugate.DATA["x"], "y": conjugate.DATA["y"].copy()}
     far["y"][3] += 9

@@ -18,6 +18,10 @@ from tighter.evaluation.verdicts import TRUSTED, verdict
 
 _DRAWS = 256
 
+# What a user would not want to be off by: means in standard deviations, standard deviations as a
+# share; beyond so many Monte Carlo errors of the corrected ones.
+_OFF, _ERRORS = 0.15, 3
+
 
 class PosteriorCheck(NamedTuple):
     """Draws of q, weighed by the posterior density that q should have.
@@ -48,12 +52,39 @@ class PosteriorCheck(NamedTuple):
     log_weights: Float[np.ndarray, " S"]
 
     @property
+    def corrections(self) -> tuple[float, float]:
+        r"""What the weights change most: a mean, and a standard deviation.
+
+        $\max |\mu_q - \mu| / \sigma$ and $\max |\sigma_q / \sigma - 1|$ over all parameters, of the
+        corrected $\mu$ and $\sigma$.
+        """
+        parts = (self.mean, self.sd, self.corrected_mean, self.corrected_sd)
+        mean, sd, correct_mean, correct_sd = (
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(part)]) for part in parts
+        )
+        scale = np.where(correct_sd > 0, correct_sd, 1)
+        shifts, shares = np.abs(mean - correct_mean) / scale, np.abs(sd - correct_sd) / scale
+        return float(shifts.max()), float(shares.max())
+
+    @property
     def verdict(self) -> str:
-        """Whether to trust q, corrected by its weights, in words."""
+        """Whether to trust q, and q corrected by its weights, in words."""
         told = verdict(np.array([self.pareto_k]), np.array([self.standard_error]))
-        if self.pareto_k <= TRUSTED:
+        wider = "a full-rank, mixture or flow posterior, trained by IWAE"
+        if self.pareto_k > TRUSTED:
+            return f"{told}: {wider}"
+        shift, share = self.corrections
+        off = []
+        if shift > _OFF + _ERRORS / math.sqrt(self.ess):
+            off.append(f"a mean by {shift:.2g} standard deviations")
+        if share > _OFF + _ERRORS / math.sqrt(2 * self.ess):
+            off.append(f"a standard deviation by {100 * share:.0f} %")
+        if not off:
             return told
-        return f"{told}: a full-rank, mixture or flow posterior, trained by IWAE"
+        return (
+            f"{told}; but q itself is not: its weights correct {' and '.join(off)}: take "
+            f"corrected_mean and corrected_sd, or {wider}"
+        )
 
     def resampled(self, num: int, *, key: Key[Array, ""]) -> PyTree:
         """Draws of about the posterior: those of q, drawn anew by their weights.
