@@ -46,6 +46,15 @@ def test_independencies(call):
     ]
     record = json.loads(call("dsep", FORK, "--json").out)
     assert record["independencies"][0]["given"] == ["z"]
+    both = call("dsep", FORK, "x", "y", "--all")
+    assert both.out == call("dsep", FORK, "x", "y").out + "x ⊥ y | z\n"
+    record = json.loads(call("dsep", FORK, "x", "y", "--all", "--json").out)
+    assert record["separated"] is False
+    assert len(record["independencies"]) == 1
+    chain = " -> ".join(f"node{i}" for i in range(60))  # longer than a file's name may be
+    assert call("dsep", chain, "node0", "node9", "--given", "node4").status == 0
+    few = call("dsep", chain, "--all", "--max-given", "1").out.splitlines()
+    assert len(few) == 58 * 59 * 60 // 6  # what stands between two of them, one of it given
     assert call("dsep", "a -> b").err == "the graph implies no independence\n"
 
 
@@ -70,7 +79,8 @@ def test_files(call, tmp_path):
         ((FORK, "x", "x"), "x is in a and in b at once"),
         ((FORK, "x"), "two sides are needed"),
         ((FORK, "--given", "z"), "--given is for a question"),
-        ((FORK, "x", "y", "--all"), "leave the two nodes out"),
+        ((FORK, "--max-given", "1"), "--max-given is of --all"),
+        (("->".join(map(str, range(14))), "--all"), "pass max_given (--max-given)"),
         (("z -> x; z => y", "x", "y"), "line 1, column 11 of the graph: expected a name"),
         (("a -> b -> a", "a", "b"), "the edges run in a circle, a -> b -> a"),
         (("none.dot", "a", "b"), "there is no file none.dot"),

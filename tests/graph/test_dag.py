@@ -93,6 +93,23 @@ def test_random_cycles_are_shown():
         (lambda: DAG([]).d_separated("a", "b"), "no node a, in a (there are none)"),
         (lambda: DAG([("a", "b")]).unrolled(Plate(["q"], 2)), "'q', which is no node"),
         (lambda: Plate(["a"], 0), "at least once, got size 0"),
+        (
+            lambda: DAG([("z", "x"), ("z[0]", "x")]).unrolled(Plate("z", 2)),
+            "a copy in a plate is named z[0], as another node",
+        ),
+        (lambda: DAG([("a", "b")]).d_separated("a", "b", max_paths=0), "max_paths is at least 1"),
+        (lambda: DAG([("a", "b")]).d_separated("a", "q\nr"), "no node q r, in b"),
+        (
+            lambda: DAG([("z", "x"), ("z", "y")]).minimal_separator("x", "y", included="x"),
+            "x is in a and in included at once",
+        ),
+        (lambda: DAG([("a\x01", "b")]).to_graphml(), "can't hold the name 'a\\x01'"),
+        (
+            lambda: DAG.from_graphml(
+                "<graphml><graph edgedefault='directed'><edge source='a'/></graph></graphml>"
+            ),
+            "an edge of the GraphML has no source or no target",
+        ),
         (lambda: DAG.from_networkx(networkx.Graph([(1, 2)])), "got Graph: make it with"),
         (lambda: DAG.from_graphml("<graphml><a></graphml>"), "line 1, column"),
         (lambda: DAG.from_graphml("<graphml/>"), "no GraphML that can be read"),
@@ -132,6 +149,14 @@ def test_names_in_text():
     dag = DAG.from_text('"my node" -> z[0]; z[0] -> z[0,1]; "say \\"x\\"" -> β -> x.1; x\'')
     assert dag.nodes == ("my node", "z[0]", "z[0,1]", 'say "x"', "β", "x.1", "x'")
     assert DAG.from_text(dag.to_dot()) == dag
+    steps = DAG.from_text("a -> x[t-1]; x[t] -> b")
+    assert steps.nodes == ("a", "x[t-1]", "x[t]", "b")
+    odd = DAG([("a\nb\t\x01\\", "q")], ["alone"])
+    assert DAG.from_text(odd.to_dot()) == odd
+    assert len(DAG.from_text(DAG([(1, "1")]).to_dot())) == 2
+    text = 'digraph { label=<<b>T</b>>; rankdir=LR; "a" + "b" -> c [label="x" + "y"] }'
+    assert DAG.from_text(text) == DAG([("ab", "c")])
+    assert DAG([], "abc").nodes == ("abc",)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +175,9 @@ def test_names_in_text():
         ("digraph { a [x=1 }", "expected ']' to close the attributes"),
         ('a -> "b', "line 1, column 6 of the graph: expected a name or an arrow, got '\"b'"),
         ("a -> a", "a has an edge to itself"),
+        ("a = b; x -> y", "line 1, column 3 of the graph: expected '->'"),
+        ("a [x=1] -> b", "line 1, column 3 of the graph: expected '->'"),
+        ("{" * 3000, "expected 100 braces within one another at most"),
     ],
 )
 def test_text_that_is_no_graph(text, words):

@@ -83,5 +83,12 @@ def test_refusals():
 
     with pytest.raises(InputError, match="as a Python loop"):
         graph_of(chained)
+
+    def branching():
+        if numpyro.sample("z", dist.Normal(0, 1)) > 0:
+            numpyro.sample("x", dist.Normal(0, 1), obs=0.0)
+
+    with pytest.raises(InputError, match="by a value that is drawn"):
+        graph_of(branching)
     with pytest.raises(InputError, match="no random site"):
         graph_of(lambda: None)

@@ -362,6 +362,20 @@ def test_refusals():
         LinearGaussianGraph.create(TREE, TREE.nodes)
     with pytest.raises(tt.InputError, match="6 weights and 7 scales"):
         LinearGaussianGraph.create(TREE, LATENTS, weights=jnp.ones(3))
+    with pytest.raises(tt.InputError, match="scales are above zero, got -1"):
+        LinearGaussianGraph.create(TREE, LATENTS, scales=jnp.ones(7).at[3].set(-1))
+    for wrong, words in (
+        (DAG([("q", LATENTS[0])], LATENTS), "q is in the encoder's graph and not in the model's"),
+        (DAG([], LATENTS[1:]), f"{LATENTS[0]} is a latent that the encoder's graph lacks"),
+        (TREE, "is observed, and an edge of the encoder leads to it"),
+    ):
+        for measure in (tree().least_divergence, tree().dependence):
+            with pytest.raises(tt.InputError, match=words):
+                measure(wrong)
+    with pytest.raises(tt.InputError, match="got -4 for x"):
+        made(sizes={"x": -4, "z": 1})
+    with pytest.raises(tt.InputError, match=r"x lacks x, which the encoder sees \(x has: y\)"):
+        made()({"y": jnp.zeros(2)})
     with pytest.raises(tt.InputError, match="call with_encoder first"):
         tree().posterior({})
     with pytest.raises(tt.InputError, match="linear-Gaussian encoder"):

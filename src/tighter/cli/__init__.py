@@ -47,6 +47,8 @@ for command in (
 def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
     warnings.showwarning = _show_warning
+    # A proof's signs may be none of the terminal's.
+    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")
     gc.set_threshold(200_000, 20, 20)  # imports make many objects, and none of them is garbage
     try:
         status = app(standalone_mode=False)

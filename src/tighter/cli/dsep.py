@@ -28,6 +28,10 @@ def dsep(
     all_statements: Annotated[
         bool, typer.Option("--all", help="List every independence of two nodes")
     ] = False,
+    max_given: Annotated[
+        int | None,
+        typer.Option(help="Of --all: most nodes that are given [all others]", show_default=False),
+    ] = None,
     max_paths: Annotated[int, typer.Option(help="Most paths to look at")] = 100,
     svg: Annotated[
         Path | None, typer.Option(help="File for a picture of the answer", show_default=False)
@@ -53,34 +57,37 @@ def dsep(
         raise InputError("two sides are needed: tighter dsep GRAPH A B")
     if a is None and given:
         raise InputError("--given is for a question: tighter dsep GRAPH A B --given C")
-    if a is not None and all_statements:
-        raise InputError("--all lists the graph's independencies: leave the two nodes out")
+    if max_given is not None and (not all_statements or max_given < 0):
+        raise InputError(f"--max-given is of --all, 0 or more, got {max_given}")
     if max_paths < 1:
         raise InputError(f"--max-paths is at least 1, got {max_paths}")
     if svg is not None and not svg.absolute().parent.is_dir():
         raise InputError(f"--svg is in a folder that exists, got {svg}")
     dag = _unrolled(_read(graph), plate or [])
+    statements = None
+    if a is None or all_statements:
+        statements = dag.independencies(pairwise=all_statements, max_given=max_given)
     if a is None or b is None:
-        _list_independencies(dag, svg, all_statements=all_statements, json=json)
+        _draw(dag, svg)
+        _show(None, statements, json=json)
         return
     conditions = [node for words in given or [] for node in _nodes(dag, words)]
     answer = dag.d_separated(_nodes(dag, a), _nodes(dag, b), conditions, max_paths=max_paths)
     _draw(answer, svg)
-    if json:
-        print_json(answer.to_dict())
-    else:
-        print(answer)
+    _show(answer, statements, json=json)
 
 
-def _list_independencies(dag: Any, svg: Path | None, *, all_statements: bool, json: bool) -> None:
-    found = dag.independencies(pairwise=all_statements)
-    _draw(dag, svg)
+def _show(answer: Any, statements: Any, *, json: bool) -> None:
+    """An answer, and a list of independencies, where they were asked for."""
     if json:
-        print_json({"independencies": [statement.to_dict() for statement in found]})
+        record = {} if answer is None else answer.to_dict()
+        if statements is not None:
+            record["independencies"] = [statement.to_dict() for statement in statements]
+        print_json(record)
         return
-    for statement in found:
-        print(statement)
-    if not found:
+    for line in (*([] if answer is None else [answer]), *(statements or ())):
+        print(line)
+    if statements is not None and not statements:
         announce("the graph implies no independence")
 
 
@@ -96,7 +103,11 @@ def _read(graph: str) -> Any:
     from tighter.graph import DAG
 
     path = Path(graph)
-    if "\n" not in graph and len(graph) < 1000 and path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # edges may be too long for a file's name
+        there = False
+    if there:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:

@@ -58,11 +58,12 @@ def partial_correlation(
         table: A column of numbers for each name.
         a: A column's name.
         b: A column's name.
-        given: Names of the columns to take out.
+        given: Names of the columns to take out; a single name is one column.
 
     Raises:
         InputError: If a column is missing, constant, not finite, or there are too few rows.
     """
+    given = (given,) if isinstance(given, str) else tuple(given)
     from scipy.special import stdtr  # imported late: graphs alone answer at once without it
 
     columns = _columns(table, [a, b, *given])
@@ -121,7 +122,12 @@ def _columns(table: Mapping[Any, ArrayLike], names: Sequence[Hashable]) -> np.nd
         raise InputError(
             f"the table has no column {missing[0]} (it has: {', '.join(map(str, table))})"
         )
-    columns = [np.asarray(table[name], np.float64) for name in names]
+    columns = []
+    for name in names:
+        try:
+            columns.append(np.asarray(table[name], np.float64))
+        except (TypeError, ValueError):
+            raise InputError(f"column {name} is no numbers: encode it first") from None
     for name, column in zip(names, columns, strict=True):
         if column.ndim != 1 or len(column) != len(columns[0]):
             raise InputError(

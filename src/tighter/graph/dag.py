@@ -146,11 +146,13 @@ class DAG:
             open path; as text a proof.
 
         Raises:
-            InputError: If a node is unknown, or stands on two sides.
+            InputError: If a node is unknown, or stands on two sides; if `max_paths` is below 1.
 
         References:
             Pearl, "Probabilistic reasoning in intelligent systems", 1988, sec. 3.3.
         """
+        if max_paths < 1:
+            raise InputError(f"max_paths is at least 1, got {max_paths}")
         ends, others, conditions = self._graph.sides(a, b, given)
         fixed = set(conditions)
         path = open_path(self._arcs, set(ends), set(others), fixed)
@@ -179,7 +181,7 @@ class DAG:
         elif max_given is None and size > _MOST_PAIRWISE:
             raise InputError(
                 f"all statements of {size} nodes are too many, {_MOST_PAIRWISE} nodes can be "
-                "listed: pass max_given, the number of nodes that are given at most"
+                "listed: pass max_given (--max-given), the number of nodes that are given at most"
             )
         else:
             most = size - 2 if max_given is None else min(max_given, size - 2)

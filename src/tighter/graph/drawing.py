@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import math
 import unicodedata
 from collections.abc import Hashable, Sequence
-from html import escape
 from typing import NamedTuple
 
 from tighter.graph.arcs import Arcs
@@ -103,6 +103,13 @@ def svg_of(names: Sequence[Hashable], arcs: Arcs, highlight: Highlight = NOTHING
             f'<text class="caption" x="{MARGIN:.0f}" y="{foot + 22 * i:.0f}">{escape(line)}</text>'
         )
     return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """The text in XML; signs that XML can't hold as one that stands for them."""
+    return html.escape(
+        "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    )
 
 
 def dot_of(

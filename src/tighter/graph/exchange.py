@@ -35,6 +35,11 @@ def read_graphml(text: str) -> tuple[list[tuple[Hashable, Hashable]], list[Hasha
     import networkx
 
     try:
+        for element in ElementTree.fromstring(text).iter():
+            if element.tag.rpartition("}")[2] == "edge" and not {"source", "target"} <= {
+                *element.keys()
+            }:
+                raise InputError("an edge of the GraphML has no source or no target")
         graph = networkx.parse_graphml(text)
     except ElementTree.ParseError as error:
         line, column = error.position
@@ -50,4 +55,8 @@ def write_graphml(nodes: Iterable[Hashable], edges: Iterable[tuple[Hashable, Has
     """GraphML, with the nodes' names as identifiers."""
     import networkx
 
+    nodes = list(nodes)
+    for node in nodes:
+        if not all(sign.isprintable() or sign in "\t\n\r" for sign in str(node)):
+            raise InputError(f"GraphML can't hold the name {str(node)!r}: name the node otherwise")
     return "\n".join(networkx.generate_graphml(write_networkx(nodes, edges))) + "\n"

@@ -73,28 +73,38 @@ class Named:
                 self.number(node, what)
             raise
 
-    def sides(self, a: Any, b: Any, given: Any) -> tuple[list[int], list[int], list[int]]:
-        """The numbers of three sets with no node in common, the first two not empty."""
+    def sides(
+        self, a: Any, b: Any, given: Any, what: str = "given"
+    ) -> tuple[list[int], list[int], list[int]]:
+        """The numbers of three sets with no node in common, the first two not empty.
+
+        Args:
+            a: The first.
+            b: The second.
+            given: The third.
+            what: What the third is, for the error.
+        """
+        names = ("a", "b", what)
         numbers = {
-            what: self.numbers(side, what) for what, side in (("a", a), ("b", b), ("given", given))
+            name: self.numbers(side, name) for name, side in zip(names, (a, b, given), strict=True)
         }
-        for what in ("a", "b"):
-            if not numbers[what]:
-                raise InputError(f"{what} has no nodes: name one at least")
-        for one, other in (("a", "b"), ("a", "given"), ("b", "given")):
+        for name in names[:2]:
+            if not numbers[name]:
+                raise InputError(f"{name} has no nodes: name one at least")
+        for one, other in itertools.combinations(names, 2):
             both = set(numbers[one]).intersection(numbers[other])
             if both:
                 raise InputError(
                     f"{self._listed(both)} in {one} and in {other} at once: "
-                    "a, b and given have no node in common"
+                    f"a, b and {what} have no node in common"
                 )
-        return numbers["a"], numbers["b"], numbers["given"]
+        return numbers["a"], numbers["b"], numbers[what]
 
     def cut(
         self, a: Any, b: Any, included: Any, restricted: Any
     ) -> tuple[set[int], set[int], set[int], set[int]]:
         """Two sides, what a separator of them must hold, and what it may."""
-        ends, others, held = map(set, self.sides(a, b, included))
+        ends, others, held = map(set, self.sides(a, b, included, "included"))
         if restricted is None:
             allowed = set(range(len(self.names)))
         else:
@@ -133,7 +143,8 @@ class Named:
         more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
         where = f", in {what}" if what else ""
         known = f"(there are: {', '.join(names[:_SHOWN])}{more})" if names else "(there are none)"
-        return InputError(f"there is no node {node!s:.60}{where}{hint} {known}")
+        text = " ".join(str(node).split())
+        return InputError(f"there is no node {text:.60}{where}{hint} {known}")
 
 
 def named(edges: Iterable[Any], nodes: Iterable[Any]) -> Named:
@@ -146,6 +157,10 @@ def named(edges: Iterable[Any], nodes: Iterable[Any]) -> Named:
         raise InputError(
             f"edges are pairs (parent, child), got a text: DAG.from_text({edges!r:.60})"
         )
+    for what, given in (("edges are pairs (parent, child)", edges), ("nodes are several", nodes)):
+        if not isinstance(given, Iterable):
+            raise InputError(f"{what}, got {given!r:.60}")
+    nodes = (nodes,) if isinstance(nodes, str) else nodes
     # A million edges take a few passes, none of which is a loop of Python's own.
     pairs = edges.tolist() if isinstance(edges, np.ndarray) else list(edges)
     kinds = set(map(type, pairs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ class Plate:
     """Nodes that stand in one plate, and how often it is repeated.
 
     Attributes:
-        nodes: What is repeated.
+        nodes: What is repeated; a single name is one node.
         size: How many copies.
     """
 
@@ -22,9 +23,9 @@ class Plate:
     size: int
 
     def __init__(self, nodes: Sequence[Hashable], size: int) -> None:
-        if size < 1:
-            raise InputError(f"a plate is repeated at least once, got size {size}")
-        object.__setattr__(self, "nodes", tuple(nodes))
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f"a plate is repeated at least once, got size {size!r}")
+        object.__setattr__(self, "nodes", (nodes,) if isinstance(nodes, str) else tuple(nodes))
         object.__setattr__(self, "size", size)
 
 
@@ -40,7 +41,8 @@ def unroll(
     joined where they agree on every plate that both are in.
 
     Raises:
-        InputError: If a plate holds a node that the graph has not.
+        InputError: If a plate holds a node that the graph has not, or a copy would be named as
+            another node is.
     """
     for plate in plates:
         strange = [node for node in plate.nodes if node not in set(nodes)]
@@ -57,6 +59,9 @@ def unroll(
         return f"{node}[{','.join(str(place[axis]) for axis in axes)}]" if axes else node
 
     unrolled_nodes = [name(node, place) for node in nodes for place in copies(within[node])]
+    twice = [node for node, count in Counter(unrolled_nodes).items() if count > 1]
+    if twice:
+        raise InputError(f"a copy in a plate is named {twice[0]}, as another node: rename that one")
     unrolled_edges = [
         (name(parent, place), name(child, place))
         for parent, child in edges

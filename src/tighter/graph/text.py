@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
@@ -17,10 +18,13 @@ _TOKEN = re.compile(
     |(?P<sign>[{}\[\],:]|=(?!>))
     |(?P<quoted>"(?:[^"\\]|\\.)*")
     |(?P<markup><(?:[^<>]|<[^<>]*>)*>)
-    |(?P<name>-?[\w.'*^+]+(?:\[[\w\ ,]+\])?)""",
+    |(?P<name>-?[\w.'*^+]+(?:\[[\w\ ,+-]+\])?)""",
     re.VERBOSE | re.DOTALL,
 )
 _PLAIN = re.compile(r"[A-Za-z_]\w*|\d+")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_DEEPEST = 100  # braces within braces
 _KEYWORDS = {"strict", "graph", "digraph", "subgraph", "node", "edge"}
 
 
@@ -48,6 +52,8 @@ def parse_text(text: str) -> Parsed:
     Raises:
         InputError: At the line and column of what can't be read.
     """
+    if not isinstance(text, str):
+        raise InputError(f"a text is needed, 'z -> x; z -> y', got {text!r:.60}")
     return _Parser(text).parse()
 
 
@@ -60,13 +66,16 @@ def write_dot(
     caption: str = "",
 ) -> str:
     """The graph in DOT, with attributes of nodes and edges."""
-    styles, edge_styles = styles or {}, edge_styles or {}
+    styles, edge_styles, nodes = styles or {}, edge_styles or {}, list(nodes)
+    # Nodes that look the same, such as 1 and "1", are told apart.
+    alike = {text for text, count in Counter(map(str, nodes)).items() if count > 1}
+    names = {node: _quoted(repr(node)) if str(node) in alike else _name(node) for node in nodes}
     lines = ["digraph {"]
     if caption:
         lines.append(f"  label={_quoted(caption)};")
-    lines += [f"  {_name(node)}{_attributes(styles.get(node))};" for node in nodes]
+    lines += [f"  {names[node]}{_attributes(styles.get(node))};" for node in nodes]
     lines += [
-        f"  {_name(parent)} -> {_name(child)}{_attributes(edge_styles.get((parent, child)))};"
+        f"  {names[parent]} -> {names[child]}{_attributes(edge_styles.get((parent, child)))};"
         for parent, child in edges
     ]
     return "\n".join([*lines, "}"]) + "\n"
@@ -81,12 +90,13 @@ class _Parser:
         self.position = 0
         self.edges: list[tuple[str, str]] = []
         self.nodes: dict[str, None] = {}
+        self.in_dot, self.depth = False, 0
 
     def parse(self) -> Parsed:
         self._skip("end")
-        in_dot = self._header()
-        self._statements(until="}" if in_dot else "")
-        if in_dot:
+        self.in_dot = self._header()
+        self._statements(until="}" if self.in_dot else "")
+        if self.in_dot:
             self._expect("}", "to close the graph")
             self._skip("end")
         if self._peek().kind != "eof":
@@ -139,13 +149,17 @@ class _Parser:
 
     def _statement(self) -> list[str]:
         token = self._peek()
-        if token.text.lower() in ("node", "edge", "graph") and self._peek(1).text == "[":
+        defaults = token.text.lower() in ("node", "edge", "graph")
+        if self.in_dot and defaults and self._peek(1).text == "[":
             self.position += 1
             self._attribute_list()
             return []
-        if self._peek(1).text == "=" and token.kind in ("name", "quoted"):
+        if self.in_dot and self._peek(1).text == "=" and token.kind in ("name", "quoted"):
             self.position += 2
-            self._name()
+            if self._peek().kind == "markup":
+                self.position += 1
+            else:
+                self._name()
             return []
         group = self._group()
         named = list(group)
@@ -161,7 +175,8 @@ class _Parser:
             self.edges += [(tail, head) for tail in tails for head in heads]
             named += following
             group = following
-        self._attribute_list()
+        if self.in_dot:
+            self._attribute_list()
         return named
 
     def _group(self) -> list[str]:
@@ -171,8 +186,12 @@ class _Parser:
             if self._peek().text != "{":
                 self._name()
         if self._accept("{"):
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise self._error(f"expected {_DEEPEST} braces within one another at most")
             named = self._statements(until="}")
             self._expect("}", "to close the brace")
+            self.depth -= 1
             return list(dict.fromkeys(named))
         return [self._node()]
 
@@ -188,9 +207,13 @@ class _Parser:
         if token.kind not in ("name", "quoted"):
             raise self._error("expected the name of a node")
         self.position += 1
-        if token.kind == "quoted":
-            return re.sub(r"\\(.)", r"\1", token.text[1:-1], flags=re.DOTALL)
-        return token.text
+        if token.kind != "quoted":
+            return token.text
+        text = _unquoted(token.text)
+        while self.in_dot and self._peek().text == "+" and self._peek(1).kind == "quoted":
+            text += _unquoted(self._peek(1).text)
+            self.position += 2
+        return text
 
     def _attribute_list(self) -> None:
         while self._accept("["):
@@ -238,6 +261,14 @@ def _name(node: Hashable) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _unquoted(text: str) -> str:
+    def meant(match: re.Match[str]) -> str:
+        sign = match[1]
+        return chr(int(sign[1:], 16)) if len(sign) > 1 else _ESCAPED.get(sign, sign)
+
+    return _ESCAPE.sub(meant, text[1:-1])
 
 
 def _attributes(style: str | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -58,7 +59,8 @@ def graph_of(model: Callable[..., Any], *args: Any, **kwargs: Any) -> DAG:
         A node a random site, plates not written out.
 
     Raises:
-        InputError: If the model has no random site, or a site inside numpyro's control flow.
+        InputError: If the model has no random site, or a site inside numpyro's control flow; if it
+            branches by a value that is drawn.
     """
     return program_graph(model, *args, **kwargs).dag
 
@@ -78,13 +80,15 @@ def program_graph(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Progr
         kwargs: Its keyword arguments.
 
     Raises:
-        InputError: If the model has no random site, or a site inside numpyro's control flow.
+        InputError: If the model has no random site, or a site inside numpyro's control flow; if it
+            branches by a value that is drawn.
 
     Example:
         >>> program = program_graph(model, data)
         >>> program.dag.faithful_inverse(program.latents, program.observed)
     """
-    values, sites = _values(model, args, kwargs)
+    with _following():
+        values, sites = _values(model, args, kwargs)
     if not sites:
         raise InputError("the model has no random site: there is no graph of it")
 
@@ -93,7 +97,8 @@ def program_graph(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Progr
             model(*args, **kwargs)
         return {name: run[name]["fn"].log_prob(run[name]["value"]) for name in values}
 
-    found = eval_provenance(log_densities, **values)
+    with _following():
+        found = eval_provenance(log_densities, **values)
     order = {name: i for i, name in enumerate(sites)}
     edges = [
         (parent, child)
@@ -110,6 +115,18 @@ def program_graph(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Progr
         tuple(name for name, site in sites.items() if site.observed),
         tuple(Plate(held, size) for held, size in plates.values()),
     )
+
+
+@contextlib.contextmanager
+def _following() -> Iterator[None]:
+    """Say in one line that a model's course hangs on a value that is drawn."""
+    try:
+        yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+        raise InputError(
+            "the model does one thing or another by a value that is drawn (`if z > 0`), and so has "
+            "no one graph: choose between values by jnp.where"
+        ) from None
 
 
 class _Site(NamedTuple):

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, ArrayLike, Float, Key
 from numpyro.distributions import MultivariateNormal, Normal
 
 from tighter._errors import InputError
@@ -47,8 +47,8 @@ class LinearGaussianGraph(eqx.Module):
         dag: DAG,
         latents: Iterable[str],
         *,
-        weights: Float[Array, " edges"] | None = None,
-        scales: Float[Array, " nodes"] | None = None,
+        weights: ArrayLike | None = None,
+        scales: ArrayLike | None = None,
     ) -> LinearGaussianGraph:
         """A model with all weights 1 and all scales 1, if nothing else is said.
 
@@ -72,13 +72,15 @@ class LinearGaussianGraph(eqx.Module):
         if strange:
             raise InputError(f"z is a dict by name: a node is a string, got {strange[0]!r}")
         num_edges, num_nodes = len(dag.edges), len(dag.nodes)
-        weights = jnp.ones(num_edges) if weights is None else weights
-        scales = jnp.ones(num_nodes) if scales is None else scales
+        weights = jnp.ones(num_edges) if weights is None else jnp.asarray(weights, float)
+        scales = jnp.ones(num_nodes) if scales is None else jnp.asarray(scales, float)
         if weights.shape != (num_edges,) or scales.shape != (num_nodes,):
             raise InputError(
                 f"there are {num_edges} weights and {num_nodes} scales, one an edge and one a "
                 f"node, got shapes {weights.shape} and {scales.shape}"
             )
+        if not np.all(np.asarray(scales) > 0):
+            raise InputError(f"scales are above zero, got {np.asarray(scales).min():g}")
         names = tuple(str(node) for node in dag.nodes if node in chosen)
         return cls(dag, names, weights, jnp.log(scales))
 
@@ -188,9 +190,14 @@ class LinearGaussianGraph(eqx.Module):
 
         Returns:
             Nats an example.
+
+        Raises:
+            InputError: If a latent is missing in it, a node is strange, or an edge leads to an
+                observed node.
         """
         from scipy.optimize import minimize  # imported late: the model alone does without
 
+        self._check_encoder(encoder)
         order = tuple(str(node) for node in encoder.topological_order if node in self.latents)
         names = (*order, *self.observed)
         rows, columns = [], []
@@ -221,6 +228,7 @@ class LinearGaussianGraph(eqx.Module):
         The least E KL(p(z|x) ‖ q(z|x)), the other way round, of the encoder's graph: 0 if and only
         if the encoder is faithful to these weights.
         """
+        self._check_encoder(encoder)
         covariance = np.linalg.inv(self._precision_in_double())
         place = {str(node): i for i, node in enumerate(self.dag.nodes)}
 
@@ -237,6 +245,18 @@ class LinearGaussianGraph(eqx.Module):
             total += 0.5 * np.log(left_over(node, parents) / left_over(node, before))
             before.append(node)
         return max(float(total), 0.0)
+
+    def _check_encoder(self, encoder: DAG) -> None:
+        missing = [name for name in self.latents if name not in encoder]
+        strange = [node for node in encoder.nodes if node not in self.dag]
+        seen = [child for _, child in encoder.edges if child in self.observed]
+        for nodes, problem in (
+            (missing, "is a latent that the encoder's graph lacks"),
+            (strange, "is in the encoder's graph and not in the model's"),
+            (seen, "is observed, and an edge of the encoder leads to it"),
+        ):
+            if nodes:
+                raise InputError(f"{nodes[0]} {problem}: an encoder's edges lead to latents")
 
     def _system(self) -> tuple[Float[Array, "nodes nodes"], Float[Array, " nodes"]]:
         """The weights as a matrix (to, from), and the scales."""

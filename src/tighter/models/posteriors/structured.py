@@ -153,7 +153,15 @@ class StructuredPosterior(eqx.Module):
 
         Args:
             x: The observed nodes' values by name.
+
+        Raises:
+            InputError: If a node that the encoder sees is missing.
         """
+        needed = {name for part in self.conditionals for name in part.parents} - {*self.names}
+        if missing := sorted(needed - {*x}):
+            raise InputError(
+                f"x lacks {missing[0]}, which the encoder sees (x has: {', '.join(x)})"
+            )
         parts = {}
         for name, part in zip(self.names, self.conditionals, strict=True):
             observed = {other: x[other] for other in part.parents if other not in self.names}
@@ -173,7 +181,7 @@ def _check(dag: DAG, latents: frozenset[Any], sizes: Mapping[str, int]) -> None:
             raise InputError(f"z is a dict by name: a node is a string, got {node!r}")
         if node in latents or dag.children(node):
             size = sizes.get(node, 0)
-            if size < 1:
+            if not isinstance(size, int) or size < 1:
                 raise InputError(
-                    f"sizes says how many numbers each node is, 1 or more, got {size} for {node}"
+                    f"sizes says how many numbers each node is, 1 or more, got {size!r} for {node}"
                 )
