@@ -135,3 +135,24 @@ def test_an_average_resumes_where_it_was(tmp_path):
 def test_a_decay_outside_its_range_is_refused():
     with pytest.raises(ValueError, match=r"below 1, got 1\.0"):
         fit(GlobalMean(jnp.zeros(()), jnp.zeros(())), average=1.0)
+
+
+def test_a_batch_of_weights_in_a_bound_that_is_not_linear():
+    """Scaled log weights of four of twelve data: their importance-weighted bound bounds nothing."""
+    data = np.random.default_rng(0).normal(size=12).astype(np.float32)
+    model = tt.models.BayesianModel(
+        lambda mean, x: dist.Normal(mean, 1.0).log_prob(x), dist.Normal(0.0, 1.0)
+    )
+
+    def fitted(bound, num_samples, batch_size):
+        objective = tt.Objective(bound, num_samples=num_samples)
+        return tt.fit(
+            model, data, objective, optimizer=optax.sgd(0.01), num_epochs=1, batch_size=batch_size,
+            key=jax.random.key(0), show_progress=False,
+        )  # fmt: skip
+
+    words = r"IWAE of the scaled log weights of a batch of 4 .* take ELBO\(\), num_samples=1"
+    with pytest.raises(tt.InputError, match=words):
+        fitted(tt.bounds.IWAE(), 5, 4)
+    for sound in ((tt.bounds.IWAE(), 5, 12), (tt.bounds.IWAE(), 1, 4), (tt.bounds.ELBO(), 5, 4)):
+        assert len(fitted(*sound).history) == 1

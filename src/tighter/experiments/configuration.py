@@ -168,7 +168,7 @@ class EvaluationConfiguration:
     """How it is scored.
 
     Attributes:
-        num_samples: Draws of the test log-likelihood; of a diffusion model, times an example, 256
+        num_samples: Draws of the test log-likelihood; of a diffusion model, times an example, 64
             at most.
         num_examples: Test examples at most, the first ones.
     """

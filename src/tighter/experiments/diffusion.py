@@ -23,7 +23,7 @@ from tighter.experiments.folder import RunFolder, write_json
 from tighter.models.diffusion import DiffusionBound, DiffusionModel, diffusion_terms
 
 _AVERAGE = 0.999
-_MOST_TIMES = 256
+_MOST_TIMES = 64
 _LEAST_STEPS, _MOST_EPOCHS = 10_000, 600
 
 

@@ -18,6 +18,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
+from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints
 from tighter.training.examples import check_numbers, examples_of, leading_size, named_parts
@@ -110,7 +111,8 @@ def fit(
 
     Raises:
         InputError: If the data can't be trained on, a number makes no sense, the directory holds
-            a run and `resume` is off, or the run in it was another one.
+            a run and `resume` is off, or the run in it was another one; if the latents belong to
+            the whole data set and the bound of a batch's weights would be none.
         NonFiniteError: If a bound or a gradient is not finite. The state before is kept.
 
     Example:
@@ -130,6 +132,8 @@ def fit(
             "bound of other data says nothing: leave validation out, and measure the predictive "
             "density of held-out data"
         )
+    if hasattr(model, "minibatch_log_joint"):
+        _check_minibatches(objective, batch_size, leading_size(xs))
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
@@ -208,6 +212,18 @@ def fit(
         best.epoch,
         interrupted=step < num_steps,
     )
+
+
+def _check_minibatches(objective: Trainable, batch_size: int, num_examples: int) -> None:
+    """Refuse scaled log weights of a batch inside a bound that is not linear: it is none then."""
+    if batch_size == num_examples or not isinstance(objective, Objective):
+        return
+    if objective.num_samples > 1 and not objective.bound.is_linear:
+        raise InputError(
+            f"{type(objective.bound).__name__} of the scaled log weights of a batch of "
+            f"{batch_size} is no bound on those of all {num_examples} examples: take ELBO(), "
+            f"num_samples=1, or batch_size={num_examples}"
+        )
 
 
 class _Run:
