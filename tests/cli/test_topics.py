@@ -33,6 +33,7 @@ def texts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
     (folder / "stories.txt").write_text("\n\n".join(sentences(150)[0]))
     (folder / "new.txt").write_text("wave ship quark\n\nunheard\n\nbread oven butter salt pan")
+    (folder / "single.txt").write_text("wave ship storm")
     (folder / "one.txt").write_text("word word\n\nword")
     (folder / "binary.txt").write_bytes(b"\0\1\2")
     pl.DataFrame({"text": ["", "wave ship"]}).write_csv(folder / "gap.csv")
@@ -161,6 +162,7 @@ MISTAKES = {
     "unfit vocabulary": ("{texts}/unfit.npz", "doesn't fit the counts: 2 words"),
     "vocabulary of texts": ("{texts}/new.txt --vocabulary x.txt", "--vocabulary is about"),
     "column of texts": ("{texts}/new.txt --column text", "the column 'text'"),
+    "one document": ("{texts}/single.txt --min-df 1 --max-df 1.0", "give more documents"),
     "no topics": ("{texts}/stories.txt --topics 1", "--topics is at least 2, got 1"),
     "unknown model": ("--model lsa", "there are: lda, prodlda"),
     "unknown posterior": ("{texts}/stories.txt --posterior gaussian", "logistic-normal"),
@@ -181,6 +183,10 @@ MISTAKES = {
     "another configuration": ("--resume {run} --topics 4", "model.topics is 3 there and 4 here"),
     "a run in the way": ("{texts}/stories.txt --topics 3 --run {run}", "already holds a run"),
 }  # fmt: skip
+
+
+def test_a_source_without_a_name(refused):
+    assert "a source is empty" in refused("topics", "")
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

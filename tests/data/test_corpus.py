@@ -141,6 +141,8 @@ def test_counts_with_an_official_test_set(tmp_path):
         ([[1, 1], [0, 0], [1, 0]], "1 of 3 documents .* hold no word, row 2 first"),
         ([[1, 1], [1, -1]], "whole numbers from 0, got -1 in row 2"),
         ([[1, 1], [1, 0.5]], "whole numbers from 0, got 0.5 in row 2"),
+        ([[1, 1], [1, np.inf]], "whole numbers from 0, got inf in row 2"),
+        ([[1, 1], [1, 1j]], "whole numbers from 0, got complex128"),
     ],
 )
 def test_counts_that_are_none(tmp_path, counts, said):
@@ -163,3 +165,37 @@ def test_files_that_are_no_counts(tmp_path):
             read_counts(tmp_path / f"{name}.npz")
     with pytest.raises(InputError, match="'a' twice"):
         check_vocabulary(["a", "b", "a"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"train_counts": [1.0, 2.5, 3.0]}, "got 2.5 in row 1"),
+        ({"train_counts": [1.0, 2.0, np.inf]}, "got inf in row 2"),
+        ({"train_counts": [1j, 2, 3]}, "train_counts is a row of numbers, got .* complex128"),
+        ({"train_indices": ["a", "b", "c"]}, "train_indices is a row of numbers"),
+        ({"train_indices": 0}, r"train_indices is a row of numbers, got shape \(\)"),
+        ({"train_indptr": 3}, "train_indptr is a row of numbers"),
+        ({"vocab": "a"}, r"no list of words but shape \(\)"),
+        ({"vocab": [1, 2, 3]}, "no list of words but .* int"),
+    ],
+)
+def test_arrays_that_are_no_counts(tmp_path, changed, said):
+    arrays = {
+        "train_indptr": [0, 2, 3], "train_indices": [0, 2, 1], "train_counts": [1.0, 2.0, 3.0],
+        "vocab": ["a", "b", "c"],
+    }  # fmt: skip
+    np.savez(tmp_path / "sound.npz", **arrays)
+    np.testing.assert_array_equal(
+        read_counts(tmp_path / "sound.npz").dense(), [[1, 0, 2], [0, 3, 0]]
+    )
+    np.savez(tmp_path / "counts.npz", **(arrays | changed))
+    with pytest.raises(InputError, match=said):
+        read_counts(tmp_path / "counts.npz")
+
+
+@pytest.mark.parametrize("columns", [{"a": 0, "b": "1"}, {"a": None, "b": 1}, {"a": 0.0, "b": [1]}])
+def test_a_vocabulary_whose_columns_are_no_whole_numbers(tmp_path, columns):
+    (tmp_path / "words.json").write_text(json.dumps(columns))
+    with pytest.raises(InputError, match="an object word -> column from 0"):
+        read_vocabulary(tmp_path / "words.json")

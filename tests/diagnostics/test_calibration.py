@@ -82,3 +82,9 @@ def test_the_same_ranks_in_chunks():
 def test_bad_input(options, told):
     with pytest.raises(InputError, match=told):
         calibration(**options)
+
+
+def test_draws_of_another_shape_are_refused():
+    wrong = lambda x, key: dist.Normal(x[0] / 2, 1.0)  # noqa: E731
+    with pytest.raises(InputError, match=r"one of shape \(2,\), got one of shape \(\)"):
+        simulation_based_calibration(PRIOR, simulate, wrong, key=KEY)

@@ -67,6 +67,9 @@ def test_coherence_of_what_does_not_fit():
         judged.npmi(words([0, 4]), COUNTS)
     with pytest.raises(InputError, match="two words or more"):
         judged.c_v(words([0]), COUNTS)
+    for coherence in (judged.npmi, judged.c_v, lambda top, counts: judged.c_v(top, counts, [])):
+        with pytest.raises(InputError, match="in documents, and there are none"):
+            coherence(words([0, 1]), COUNTS[:0])
 
 
 def test_diversity_and_distinct_topics():

@@ -4,16 +4,35 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from arviz_stats.base import array_stats
+from scipy import stats
 from tests.models.bayesian import conjugate
 
 from tighter._errors import InputError
-from tighter.evaluation.leave_one_out import leave_one_out, leave_one_out_from_draws
+from tighter.evaluation.leave_one_out import LeaveOneOut, leave_one_out, leave_one_out_from_draws
 from tighter.evaluation.posterior_check import posterior_check
 from tighter.evaluation.smoothing import smoothed_weights
 
 KEY = jax.random.key(2)
+
+
+class Fixed(eqx.Module):
+    """A model whose posterior is what it is handed."""
+
+    of_datum: object = eqx.field(static=True)
+    prior: dist.Distribution
+    q: dist.Distribution
+
+    def posterior(self, data):
+        return self.q
+
+    def log_likelihoods(self, z, data):
+        return jax.vmap(lambda datum: self.of_datum(z, datum))(data)
+
+    def log_joint(self, data):
+        return lambda z: self.prior.log_prob(z) + self.log_likelihoods(z, data).sum()
 
 
 def with_posterior(mean, covariance):
@@ -129,6 +148,37 @@ def test_outliers_are_named(exact):
     assert f"for {np.sum(loo.pareto_k > 0.7)} of 14 data" in loo.verdict
 
 
+def test_draws_at_which_a_datum_is_impossible():
+    """Uniform(0, θ) under a Pareto prior: given all data, and all but one, θ is Pareto."""
+    y = np.array([0.5, 1.0, 2.0, 4.0, 5.0])
+    within = lambda theta, y: jnp.where(y < theta, -jnp.log(theta), -jnp.inf)  # noqa: E731
+    q = dist.Pareto(1.0, 2.0)
+    model = Fixed(within, dist.Pareto(1.0, 3.0), q)
+    loo = leave_one_out(model, y.astype(np.float32), num_samples=20_000, key=KEY)
+    # p(y) = 3 / (3 + N) max^-(3 + N), up to the least θ, 1.
+    evidence = lambda y: 3 / (3 + len(y)) * max(1, *y) ** -(3.0 + len(y))  # noqa: E731
+    expected = np.log([evidence(y) / evidence(np.delete(y, n)) for n in range(5)])
+    theta, replicates = stats.pareto(2).rvs((200, 20_000), random_state=0), []
+    for column in theta:
+        weights = column**-4 * 3 / (2 * column**-3) * column**-4.0
+        inside = column > np.delete(y, -1).max()
+        replicates.append(np.log((weights / column * (column > 5)).sum() / weights[inside].sum()))
+    # The largest datum, without which 1 of 16 draws count instead of 1 of 25.
+    error = np.std(replicates)
+    assert abs(np.mean(replicates) - expected[-1]) < 5 * error / np.sqrt(200)
+    assert (np.abs(loo.pointwise - expected) < 5 * error).all()
+    with pytest.raises(InputError, match="draws a datum is impossible"):
+        leave_one_out_from_draws(model, jnp.array([3.0, 6.0]), y.astype(np.float32))
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_nothing_that_is_not_finite_is_trusted(value, exact):
+    loo = LeaveOneOut(value, 1.0, 1.0, np.array([0.0, value]), np.zeros(2), 0.0)
+    assert "row 1 first: not to be trusted" in loo.verdict
+    check = posterior_check(exact, conjugate.DATA, num_samples=50, key=KEY)
+    assert "not to be trusted" in check._replace(log_evidence=value).verdict
+
+
 @pytest.mark.parametrize("call", [posterior_check, leave_one_out])
 def test_too_few_draws(call, exact):
     with pytest.raises(InputError, match="25 draws or more, got 24"):
@@ -137,9 +187,10 @@ def test_too_few_draws(call, exact):
 
 def test_smoothed_weights_of_odd_columns():
     rng = np.random.default_rng(0)
-    columns = np.stack([rng.normal(size=200), np.zeros(200), rng.normal(size=200)], axis=1)
-    columns[5, 2] = -np.inf
+    columns = np.stack([rng.normal(size=200), np.zeros(200), *rng.normal(size=(2, 200))], axis=1)
+    columns[5, 2:] = -np.inf, np.nan
     weights = smoothed_weights(columns)
-    np.testing.assert_allclose(np.exp(weights.log_weights).sum(axis=0), 1, rtol=1e-10)
+    np.testing.assert_allclose(np.exp(weights.log_weights[:, :3]).sum(axis=0), 1, rtol=1e-10)
     assert weights.pareto_k[1] == 0
-    assert np.isnan(weights.pareto_k[2])
+    assert weights.log_weights[5, 2] == -np.inf
+    np.testing.assert_array_equal(np.isnan(weights.pareto_k), [False, False, False, True])

@@ -7,6 +7,7 @@ from arviz_stats.base import array_stats
 
 from tighter.evaluation import pareto_k
 from tighter.evaluation.psis import tail_size
+from tighter.evaluation.smoothing import smoothed_weights
 
 
 def largest(log_weights):
@@ -121,3 +122,30 @@ def test_hopeless_weights_are_not_trusted(spread):
 def test_weights_beyond_all_hope_are_not_trusted_either(spread):
     log_weights = np.random.default_rng(6).normal(0, spread, size=(3, 5000))
     assert not (pareto_k(largest(log_weights)) <= 0.7).any()
+
+
+def test_bounded_weights_with_ties_at_the_foot_of_their_tail_are_trusted():
+    """Proportions of a topic near 0 or 1, and weights linear in them: the fit alone says 4."""
+    above = np.log1p(0.77 * np.random.default_rng(7).beta(0.1, 0.3, size=212))
+    log_weights = np.concatenate([np.zeros(4788), above])
+    assert float(array_stats.psislw(-log_weights)[1]) > 4
+    assert pareto_k(largest(log_weights)[None]) == 0
+    # A tail as wide as those of k = 0.7 is fitted, ties or not.
+    assert pareto_k(largest(log_weights * 10)[None]) > 0.7
+
+
+def test_draws_without_weight_have_none_and_the_others_are_smoothed():
+    ratios = np.random.default_rng(9).normal(0, 2, size=(1000, 4))
+    ratios[::3, 1:] = -np.inf
+    ratios[0, 2], ratios[0, 3] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        smoothed, shapes = smoothed_weights(ratios)
+    np.testing.assert_array_equal(smoothed[::3, 1], -np.inf)
+    np.testing.assert_allclose(np.exp(smoothed[:, :2]).sum(axis=0), 1, rtol=1e-10)
+    expected = pareto_k(largest(ratios[:, 1])[None])
+    np.testing.assert_allclose(shapes[1], expected, rtol=1e-8)
+    assert np.isnan(shapes[2:]).all()
+    few = np.where(np.arange(1000) < 7, 0.0, -np.inf)[:, None]
+    assert smoothed_weights(few).pareto_k > 0.7
+    none = np.full((1000, 1), -np.inf)
+    assert np.isnan(smoothed_weights(none).pareto_k).all()

@@ -602,6 +602,7 @@ def test_what_cannot_be_right_is_refused():
     ("options", "match"),
     [
         ({"num_local": 3}, "no plate"),
+        ({"num_local": 0}, "whole number of at least 1, got 0"),
         ({"local_plate": "data", "gradient": VIMCO()}, "through the path alone"),
         ({"local_plate": "data", "num_backward": 1}, "num_backward out"),
         ({"local_plate": "data", "bound": Jackknife(1), "num_local": 1}, "num_local of 2"),

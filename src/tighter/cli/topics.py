@@ -95,6 +95,8 @@ def topics(
     from tighter.experiments.topics_configuration import is_run
 
     given = locals()
+    if not all(text.strip() for text in texts or []):
+        raise InputError("a source is empty: name a file, a folder, or 'python'")
     options = {
         (section, name): given[option]
         for option, (section, name) in _PLACES.items()

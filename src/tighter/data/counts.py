@@ -74,7 +74,11 @@ def read_vocabulary(path: str | Path) -> tuple[str, ...]:
         words = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
-    if isinstance(words, Mapping) and sorted(words.values()) == list(range(len(words))):
+    if (
+        isinstance(words, Mapping)
+        and all(type(column) is int for column in words.values())
+        and sorted(words.values()) == list(range(len(words)))
+    ):
         return tuple(sorted(words, key=words.__getitem__))
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         return tuple(words)
@@ -112,6 +116,13 @@ def _vocabulary(
     wanted: Sequence[str] | None,
 ) -> tuple[str, ...]:
     held = next((arrays[name] for name in ("vocab", "vocabulary") if name in arrays), None)
+    if file is None and held is not None and (held.ndim != 1 or held.dtype.kind not in "US"):
+        raise InputError(
+            f"the vocabulary in {path} is no list of words but shape {held.shape} of {held.dtype}: "
+            "give a row of strings, or name a file of words (--vocabulary)"
+        )
+    if held is not None and held.dtype.kind == "S":
+        held = np.char.decode(held, "utf-8")
     found = read_vocabulary(file) if file is not None else held
     if found is None and wanted is None:
         raise InputError(f"{path} holds no vocabulary: name a file of words (--vocabulary)")
@@ -135,16 +146,25 @@ def _compressed(
             f"scipy.sparse.save_npz; it holds {', '.join(arrays)}"
         )
     indptr, indices, values = (arrays[part + name] for name in ("indptr", "indices", "counts"))
+    for name, array, kinds in (
+        ("indptr", indptr, "iu"), ("indices", indices, "iu"), ("counts", values, "biuf"),
+    ):  # fmt: skip
+        if array.ndim != 1 or array.dtype.kind not in kinds:
+            raise InputError(
+                f"{path} is no archive of counts: {part}{name} is a row of numbers, got shape "
+                f"{array.shape} of {array.dtype}: write it with scipy.sparse.save_npz"
+            )
     if len(indices) and int(indices.max()) >= len(words):
         raise _unfit(path, len(words), int(indices.max()) + 1)
     with _reading(path):
         shape = (len(indptr) - 1, len(words))
         # Wider, lest sums overflow.
-        triple = (values.astype(np.int64), indices.astype(np.int32), indptr)
+        wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+        triple = (wide, indices.astype(np.int32), indptr)
         counts = sparse.csr_array(triple, shape=shape)
         counts.check_format()
     _check(counts, words, f"{path} ({part.rstrip('_')})")
-    return counts
+    return counts.astype(np.int64)
 
 
 def _unfit(path: object, num_words: int, num_columns: int) -> InputError:
@@ -157,7 +177,12 @@ def _unfit(path: object, num_words: int, num_columns: int) -> InputError:
 def _check(counts: Any, words: tuple[str, ...], origin: str) -> None:
     if counts.shape[1] != len(words):
         raise _unfit(origin, len(words), counts.shape[1])
-    wrong = (counts.data < 0) | (counts.data != np.round(counts.data))
+    if counts.dtype.kind not in "biuf":
+        raise InputError(
+            f"counts are whole numbers from 0, got {counts.dtype} in {origin}: give how often each "
+            "word occurs"
+        )
+    wrong = ~np.isfinite(counts.data) | (counts.data < 0) | (counts.data != np.round(counts.data))
     if wrong.any():
         row = int(np.searchsorted(counts.indptr, np.flatnonzero(wrong)[0], side="right"))
         raise InputError(

@@ -100,6 +100,8 @@ def paragraphs(text: str) -> list[str]:
 
 
 def _read(source: str | Path, column: str | None) -> Documents:
+    if not str(source).strip():
+        raise InputError(f"a source is empty: name a file, a folder, or {PYTHON_REFERENCE!r}")
     if source == PYTHON_REFERENCE:
         return _python_reference()
     path = Path(source).expanduser()

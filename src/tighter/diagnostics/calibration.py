@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -84,7 +85,7 @@ def simulation_based_calibration(
 
     Raises:
         InputError: If L + 1 is no multiple of `num_bins`, there are fewer than two bins, or fewer
-            than five simulations a bin.
+            than five simulations a bin; if the posterior's draws are not shaped as the prior's.
 
     References:
         Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian inference algorithms with
@@ -104,6 +105,7 @@ def simulation_based_calibration(
         truth_key, data_key, fit_key, draws_key = jax.random.split(key, 4)
         truth = prior.sample(truth_key)
         fitted = posterior(simulate(truth, data_key), fit_key)
+        _check_alike(truth, jax.eval_shape(lambda key: draw(fitted, key=key), draws_key))
         draws = jax.vmap(lambda key: ravel_pytree(draw(fitted, key=key))[0])(
             jax.random.split(draws_key, num_draws)
         )
@@ -113,6 +115,24 @@ def simulation_based_calibration(
     keys = jax.random.split(key, num_simulations)
     ranks = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=size))(keys))
     return _calibration(_names(jax.eval_shape(prior.sample, key)), ranks, num_draws, num_bins)
+
+
+def _check_alike(truth: PyTree, drawn: PyTree) -> None:
+    """Refuse what would be broadcast, or ranked part by another part; one vector of all is fine."""
+    ours, theirs = (
+        [(jax.tree_util.keystr(path), jnp.shape(leaf)) for path, leaf in leaves]
+        for leaves in (jax.tree.flatten_with_path(tree)[0] for tree in (truth, drawn))
+    )
+    flat = [("", (sum(math.prod(shape) for _, shape in ours),))]
+    if theirs not in (ours, flat):
+        told = (
+            ", ".join(f"{name or 'one'} of shape {shape}" for name, shape in parts)
+            for parts in (ours, theirs)
+        )
+        raise InputError(
+            "draws of the posterior are like the prior's, {}, got {}: rank the same "
+            "parameters".format(*told)
+        )
 
 
 def _calibration(

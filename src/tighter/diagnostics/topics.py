@@ -218,6 +218,7 @@ def _in_documents(words: np.ndarray, counts: Any) -> _Cooccurrence:
     from scipy import sparse
 
     _check(words, counts.shape[1])
+    _check_total(counts.shape[0])
     columns, places = np.unique(words, return_inverse=True)
     places = places.reshape(words.shape)
     there = sparse.csr_array(sparse.csc_array(counts)[:, columns] > 0).astype(np.float64)
@@ -228,6 +229,7 @@ def _in_documents(words: np.ndarray, counts: Any) -> _Cooccurrence:
 def _in_windows(words: np.ndarray, sequences: Sequence[np.ndarray]) -> _Cooccurrence:
     """The same of windows, all windows of all texts in one row and a block of them at a time."""
     _check(words, None)
+    _check_total(len(sequences))
     columns, places = np.unique(words, return_inverse=True)
     places = places.reshape(words.shape)
     lengths = np.array([len(part) for part in sequences])
@@ -258,3 +260,8 @@ def _in_windows(words: np.ndarray, sequences: Sequence[np.ndarray]) -> _Cooccurr
         by_topic = there.T[places]
         pairs += by_topic @ by_topic.transpose(0, 2, 1)
     return _Cooccurrence(pairs, total)
+
+
+def _check_total(num_documents: int) -> None:
+    if not num_documents:
+        raise InputError("coherence is of words in documents, and there are none: give some")

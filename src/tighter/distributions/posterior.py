@@ -82,5 +82,7 @@ def draw(posterior: Posterior, *, key: Key[Array, ""]) -> PyTree:
 
 def stop_parameters(tree: PyTree) -> PyTree:
     """The same pytree with no derivative through its arrays."""
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    return eqx.combine(jax.lax.stop_gradient(arrays), rest)
+    # Leaf by leaf and not by two trees of halves: a masked distribution's halves would not fit.
+    return jax.tree.map(
+        lambda leaf: jax.lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, tree
+    )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -40,6 +41,12 @@ class LeaveOneOut(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether to trust it, in words."""
+        if not math.isfinite(self.elpd):
+            wrong = ~np.isfinite(self.pointwise)
+            return (
+                f"elpd is {self.elpd}, of {wrong.sum():,} data, row {wrong.argmax()} first: not to "
+                "be trusted; see where log_likelihood and the prior are not finite"
+            )
         if self.posterior_k > TRUSTED:
             return (
                 f"k̂ of the posterior is {self.posterior_k:.2f}: not to be trusted; a full-rank, "
@@ -62,7 +69,8 @@ def leave_one_out(
 ) -> LeaveOneOut:
     r"""PSIS-LOO with draws of an approximate posterior, corrected for it.
 
-    The weights of datum n are $p(d, \theta) / [q(\theta)\, p(d_n \mid \theta)]$, Pareto-smoothed.
+    The weights of datum n are $p(d_{-n}, \theta) / q(\theta)$, Pareto-smoothed: a draw at which
+    datum n is impossible still counts where the others are not.
 
     Args:
         model: A `BayesianModel`.
@@ -71,7 +79,7 @@ def leave_one_out(
         key: Random key.
 
     Raises:
-        InputError: If there are fewer than 25 draws.
+        InputError: If there are fewer than 25 draws, or the data are not finite.
 
     References:
         Vehtari, Gelman & Gabry, "Practical Bayesian model evaluation using leave-one-out
@@ -81,7 +89,10 @@ def leave_one_out(
     if num_samples < 25:
         raise InputError(f"k̂ takes 25 draws or more, got {num_samples}")
     draws, log_ratios = weighed_draws(model, data, num_samples=num_samples, key=key)
-    return _from_blocks(likelihood_blocks(model, draws, data), log_ratios)
+    without = None
+    if np.isneginf(log_ratios).any():
+        without = _weights_without_one(model, draws, data)
+    return _from_blocks(likelihood_blocks(model, draws, data), log_ratios, without)
 
 
 def leave_one_out_from_draws(model: Any, draws: PyTree, data: PyTree) -> LeaveOneOut:
@@ -91,12 +102,33 @@ def leave_one_out_from_draws(model: Any, draws: PyTree, data: PyTree) -> LeaveOn
         model: Has `log_likelihoods(parameters, data)`.
         draws: Parameters with leading axis S.
         data: The data that they were drawn given.
+
+    Raises:
+        InputError: If the data are not finite, or impossible at a draw.
     """
-    return _from_blocks(likelihood_blocks(model, draws, data), None)
+    return _from_blocks(likelihood_blocks(model, draws, data), None, None)
+
+
+def _weights_without_one(model: Any, draws: PyTree, data: PyTree) -> Float[np.ndarray, " S"]:
+    """Log weights without the one datum that is impossible; -inf where several are, or none is."""
+    prior, posterior = model.prior, model.posterior(data)
+
+    def before_data(z: PyTree) -> Array:
+        return prior.log_prob(z) - posterior.log_prob(z)
+
+    others = np.asarray(jax.jit(jax.vmap(before_data))(draws), np.float64)
+    impossible = np.zeros(len(others), int)
+    for block in likelihood_blocks(model, draws, data):
+        none = np.isneginf(block)
+        impossible += none.sum(axis=1)
+        others += np.where(none, 0, block).sum(axis=1)
+    return np.where(impossible == 1, others, -np.inf)
 
 
 def _from_blocks(
-    blocks: Iterable[np.ndarray], log_ratios: Float[np.ndarray, " S"] | None
+    blocks: Iterable[np.ndarray],
+    log_ratios: Float[np.ndarray, " S"] | None,
+    without: Float[np.ndarray, " S"] | None,
 ) -> LeaveOneOut:
     pointwise, shapes, in_sample = [], [], []
     posterior_k, log_posterior = 0.0, 0.0
@@ -104,7 +136,16 @@ def _from_blocks(
         weights = smoothed_weights(log_ratios[:, None])
         posterior_k, log_posterior = float(weights.pareto_k[0]), weights.log_weights
     for block in blocks:
-        ratios = -block if log_ratios is None else log_ratios[:, None] - block
+        none = np.isneginf(block)
+        if log_ratios is None and none.any():
+            raise InputError(
+                f"at {none.any(axis=1).sum():,} draws a datum is impossible: these are no draws of "
+                "the posterior given all data; take leave_one_out, or draw anew"
+            )
+        ratios = -block
+        if log_ratios is not None:
+            ratios = log_ratios[:, None] - np.where(none, 0, block)
+            ratios = ratios if without is None else np.where(none, without[:, None], ratios)
         weights = smoothed_weights(ratios)
         pointwise.append(np.logaddexp.reduce(weights.log_weights + block, axis=0))
         shapes.append(weights.pareto_k)

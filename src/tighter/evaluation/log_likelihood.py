@@ -93,7 +93,8 @@ def log_likelihood(
     size, to rounding.
 
     Args:
-        model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`.
+        model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; one with `for_scoring()` is
+            replaced by what that returns.
         x: Examples; arrays with leading axis N.
         num_samples: K, draws an example.
         chunk_size: Draws of an example at a time; None for a size that suits the machine.
@@ -139,7 +140,11 @@ def log_likelihood(
 
 
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
-    """The posteriors of all examples, computed once."""
+    """The posteriors of all examples, computed once, by the model's own q for scoring if any."""
+    if hasattr(model, "check_examples"):
+        model.check_examples(x)
+    if hasattr(model, "for_scoring"):
+        model = model.for_scoring()
     return eqx.filter_jit(rows_of_batch)(model, x, key=key)
 
 

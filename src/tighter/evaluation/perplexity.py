@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
@@ -36,7 +35,7 @@ class Perplexity(NamedTuple):
 
 def perplexity(
     model: Any,
-    counts: ArrayLike,
+    counts: Any,
     *,
     num_samples: int = 1000,
     key: Key[Array, ""],
@@ -48,8 +47,8 @@ def perplexity(
     the delta method.
 
     Args:
-        model: A `TopicModel`; `model.refined()` is slower and has a better q.
-        counts: Documents (N, vocab).
+        model: A `TopicModel`; draws are of `model.for_scoring()`.
+        counts: Documents (N, vocab), sparse or not.
         num_samples: Draws a document.
         key: Random key.
         show_progress: None for a bar on terminals; True or False.
@@ -68,7 +67,7 @@ def perplexity(
 
 
 def document_completion(
-    model: Any, counts: ArrayLike, *, num_samples: int = 1000, key: Key[Array, ""]
+    model: Any, counts: Any, *, num_samples: int = 1000, key: Key[Array, ""]
 ) -> Perplexity:
     r"""Perplexity of half of each document's words, given the other half.
 
@@ -76,7 +75,7 @@ def document_completion(
     $\mathbb E_{p(\theta \mid \text{observed})}[p(v \mid \theta)]$, by importance sampling with q.
 
     Args:
-        model: A `TopicModel`.
+        model: A `TopicModel`; draws are of `model.for_scoring()`.
         counts: Documents (N, vocab) of two words or more.
         num_samples: Draws a document.
         key: Random key.
@@ -91,6 +90,7 @@ def document_completion(
     if num_samples < 1:
         raise InputError(f"num_samples is at least 1, got {num_samples}")
     split_key, draw_key = jax.random.split(key)
+    model = model.for_scoring()
     observed = _half(counts, np.random.default_rng(np.asarray(jax.random.key_data(split_key))))
     hidden = counts - observed
     keys = jax.random.split(draw_key, len(counts))

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter.data.examples import check_finite
 from tighter.distributions import draw
 from tighter.evaluation.smoothing import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED, verdict
@@ -21,6 +22,8 @@ _DRAWS = 256
 # What a user would not want to be off by: means in standard deviations, standard deviations as a
 # share; beyond so many Monte Carlo errors of the corrected ones.
 _OFF, _ERRORS = 0.15, 3
+
+_NOT_FINITE = "see where model.log_joint(data) and model.posterior(data) are not finite"
 
 
 class PosteriorCheck(NamedTuple):
@@ -69,6 +72,8 @@ class PosteriorCheck(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether to trust q, and q corrected by its weights, in words."""
+        if not math.isfinite(self.log_evidence):
+            return f"the log evidence is {self.log_evidence}: not to be trusted; {_NOT_FINITE}"
         told = verdict(np.array([self.pareto_k]), np.array([self.standard_error]))
         wider = "a full-rank, mixture or flow posterior, trained by IWAE"
         if self.pareto_k > TRUSTED:
@@ -114,7 +119,7 @@ def posterior_check(
         key: Random key.
 
     Raises:
-        InputError: If there are fewer than 25 draws.
+        InputError: If there are fewer than 25 draws, or the data are not finite.
 
     References:
         Yao, Vehtari, Simpson & Gelman, "Yes, but did it work? Evaluating variational inference",
@@ -149,6 +154,7 @@ def weighed_draws(
     model: Any, data: PyTree, *, num_samples: int, key: Key[Array, ""]
 ) -> tuple[PyTree, Float[np.ndarray, " S"]]:
     """Draws of q with log p(data, θ) − log q(θ), in nats."""
+    check_finite(data, "data", missing=bool(getattr(model, "takes_missing", False)))
     draws, log_ratios = jax.device_get(_weighed(model, data, num_samples, key))
     return draws, np.asarray(log_ratios, np.float64)
 

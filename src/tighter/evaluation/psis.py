@@ -23,8 +23,8 @@ class ParetoTail(NamedTuple):
 
     Attributes:
         shape: k̂: up to 0.7 the importance sampling estimate can be trusted. 0 where the weights in
-            the tail are all the same, infinite where they span more than 700 nats, NaN where there
-            are fewer than five in it or one is not finite.
+            the tail are all the same, or a narrow tail has several at its foot; infinite where they
+            span more than 700 nats, NaN where there are fewer than five or one is not finite.
         log_raw: Log of the sum of the weights in the tail; NaN where k̂ is.
         log_smoothed: The same with these replaced by the expected order statistics of the Pareto
             distribution fitted to them.
@@ -64,7 +64,7 @@ def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, f
     raw = float(np.logaddexp.reduce(ascending[1:]))
     if not np.isfinite(ascending[0]):
         ascending = np.maximum(ascending, ascending[1] - 700)
-    if ascending[-1] - ascending[1] < 1e-5:
+    if ascending[-1] - ascending[1] < 1e-5 or _narrow_with_ties(ascending):
         return 0.0, raw, raw
     if ascending[-1] - ascending[1] > 700:
         return math.inf, raw, raw  # weights that vanish beside the largest even in double precision
@@ -82,3 +82,16 @@ def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, f
         # Weights of which many are the same (a discrete latent) leave no tail to smooth.
         total = float(np.logaddexp.reduce(smoothed[-tail:] - smoothed[0] + padded[0]))
     return float(shape), raw, total if math.isfinite(total) else raw
+
+
+def _narrow_with_ties(ascending: Float[np.ndarray, " tail_and_one"]) -> bool:
+    """Whether the tail is that of bounded weights, many of which are at its foot.
+
+    There the fit takes the smallest excesses for its scale and all others for a heavy tail, of any
+    k̂. But n weights of shape k span about k log n nats: these span less than k = 0.3 would.
+    """
+    span = ascending[-1] - ascending[0]
+    if not span < 0.3 * math.log(ascending.size - 1):
+        return False
+    excess = np.expm1(ascending[1:] - ascending[0])
+    return bool(np.mean(excess < 1e-4 * excess[-1]) > 0.05)

@@ -175,13 +175,6 @@ def _proportions(model: TopicModel, counts: Any) -> Any:
     return jax.vmap(model.proportions)(counts)
 
 
-def _refined(model: TopicModel) -> TopicModel:
-    try:
-        return model.refined()
-    except InputError:  # of a product of experts
-        return model
-
-
 def _objective(configuration: TopicsConfiguration) -> Objective:
     objective = configuration.objective
     bound = bound_from_name(objective.bound)
@@ -222,6 +215,12 @@ def _rows(corpus: Corpus, configuration: TopicsConfiguration) -> tuple[np.ndarra
     data, seed = configuration.data, configuration.training.seed
     known = len(corpus) - corpus.num_test
     rows = Dataset(np.arange(known, dtype=np.int64)[:, None])
+    needed = 1 + (data.validation > 0) + (data.test > 0 and not corpus.num_test)
+    if known < needed:
+        raise InputError(
+            f"{known} document{'s' * (known != 1)} can't be split for training, validation and "
+            "test: give more documents"
+        )
     official = Dataset(np.arange(known, len(corpus))[:, None]) if corpus.num_test else None
     parts = split(rows, validation=data.validation, test=official or data.test, seed=seed)
     found = (parts.train, parts.validation, parts.test)
@@ -253,7 +252,7 @@ def _score(
     announce(f"log-likelihood of {len(counts)} test documents, K = {evaluation.num_samples}")
     key = jax.random.fold_in(jax.random.key(seed), 1)
     num_samples = evaluation.num_samples
-    estimates = log_likelihood(_refined(model), counts, num_samples=num_samples, key=key)
+    estimates = log_likelihood(model, counts, num_samples=num_samples, key=key)
     lengths = counts.sum(axis=1)
     error = np.nan_to_num(estimates.standard_error)
     scored = perplexity_of(estimates.value, lengths, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpyro.infer.elbo as numpyro_elbo
@@ -74,6 +75,8 @@ class ELBO(numpyro_elbo.ELBO):
     ) -> None:
         if not isinstance(objective, Objective):
             raise TypeError(f"objective is a tighter.Objective, got {objective!r}")
+        if not isinstance(num_local, Integral) or num_local < 1:
+            raise InputError(f"num_local is a whole number of at least 1, got {num_local!r}")
         self.objective = objective
         self.local_plate = local_plate
         self.num_local = num_local

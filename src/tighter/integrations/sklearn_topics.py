@@ -184,7 +184,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         check_is_fitted(self, "model_")
         counts = self._counts(X, reset=False)
         objective = programs.scoring(IWAE(), ScoreFunction(), int(self.num_likelihood_samples))
-        best = self.model_ if self.product else self.model_.refined()
+        best = self.model_.for_scoring()
         key = self._key("draws")
         return programs.in_blocks(
             lambda block: _scores(best, block, objective, key), counts, _SCORED_ROWS

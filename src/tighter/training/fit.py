@@ -18,10 +18,11 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
+from tighter.data.examples import examples_of
 from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints
-from tighter.training.examples import check_numbers, examples_of, leading_size, named_parts
+from tighter.training.examples import check_numbers, leading_size, named_parts
 from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
@@ -126,6 +127,10 @@ def fit(
     xs = examples_of(data, "data", **taken)
     held_out = None if validation is None else examples_of(validation, "validation", **taken)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
+    if hasattr(model, "check_examples"):
+        for given in (xs, held_out):
+            if given is not None:
+                model.check_examples(given)
     if held_out is not None and hasattr(model, "minibatch_log_joint"):
         raise InputError(
             f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "

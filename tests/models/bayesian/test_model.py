@@ -13,6 +13,8 @@ from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter._errors import InputError
+from tighter.evaluation.leave_one_out import leave_one_out, leave_one_out_from_draws
+from tighter.evaluation.posterior_check import posterior_check
 from tighter.models.bayesian import (
     BAYESIAN_POSTERIORS,
     BayesianModel,
@@ -269,10 +271,68 @@ def test_prior_is_held_and_likelihood_learns():
     assert gradient.datum_log_likelihood.log_sd == -3  # Σ (y − μ)² / σ² − 1
 
 
+def test_a_masked_prior_is_flat_where_the_mask_is_false():
+    mask = jnp.array([True, False])
+    noise = lambda z, y: dist.Normal(z, 1.0).log_prob(y).sum()  # noqa: E731
+    model = BayesianModel(noise, dist.Normal(jnp.zeros(2), 1.0).mask(mask), posterior="full-rank")
+    data = jnp.array([[2.0, 2.0], [4.0, 4.0]])
+    started = model.started(data)
+    # With the prior 6 / 3, without it 6 / 2.
+    np.testing.assert_allclose(started.location, [2, 3], atol=1e-3)
+    np.testing.assert_allclose(np.diagonal(started.scale), [3**-0.5, 2**-0.5], rtol=1e-3)
+    assert eqx.partition(started, eqx.is_inexact_array)[0].parameter_prior is not None
+
+
+def test_data_of_different_lengths_or_not_finite(exact):
+    draws = exact.draws(30, key=KEY)
+    for evaluated in (log_predictive, leave_one_out_from_draws):
+        short = {"x": conjugate.DATA["x"], "y": conjugate.DATA["y"][:9]}
+        with pytest.raises(InputError, match=r"data\['x'\] has 14, data\['y'\] has 9"):
+            evaluated(exact, draws, short)
+        for data, told in ((None, "no array"), (2.0, r"shape \(\)"), (np.ones((0, 2)), "shape")):
+            with pytest.raises(InputError, match=told):
+                evaluated(exact, draws, data)
+    bad = {"x": conjugate.DATA["x"], "y": conjugate.DATA["y"].copy()}
+    bad["y"][3] = np.nan
+    for call in (
+        lambda: leave_one_out_from_draws(exact, draws, bad),
+        lambda: leave_one_out(exact, bad, key=KEY),
+        lambda: posterior_check(exact, bad, key=KEY),
+        lambda: exact.started(bad),
+    ):
+        with pytest.raises(InputError, match=r"data\['y'\] has values that are not finite in 1 of"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("log_likelihood", "told"),
+    [
+        (lambda p, y: None, "got NoneType"),
+        (lambda p, y: {"a": 1.0}, "got dict"),
+        (lambda p, y: dist.Normal(p["a"], 1.0), "the distribution Normal: end with"),
+        (lambda p, y: p["a"] + 1j, "complex64"),
+        (lambda p, y: p["a"] * jnp.ones(3), r"shape \(3,\)"),
+        (lambda p, y: p["b"], "reads 'b', and the prior has a"),
+    ],
+)
+def test_a_likelihood_that_is_no_number(log_likelihood, told):
+    model = BayesianModel(log_likelihood, {"a": NORMAL})
+    at = {"a": jnp.zeros(())}
+    for call in (model.log_joint(jnp.ones(2)), lambda z: model.likelihood(z).log_prob(jnp.ones(2))):
+        with pytest.raises(InputError, match=told):
+            call(at)
+
+
 @pytest.mark.parametrize(
     ("call", "told"),
     [
         (lambda: BayesianModel(SCALAR, {}), "one distribution or more"),
+        (lambda: BayesianModel(SCALAR, {"m": NORMAL}, start={"m": "a"}), r"\['m'\] is of real"),
+        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=np.inf), "finite number above zero"),
+        (lambda: BayesianModel(SCALAR, NORMAL).draws(-1, key=KEY), "at least 1, got -1"),
+        (lambda: BayesianModel(SCALAR, {"m": dist.Delta(1.0)}), r"Delta of \['m'\] fixes"),
+        (lambda: BayesianModel(SCALAR, dist.Delta(jnp.ones(2)).to_event(1)), "fixes"),
+        (lambda: BayesianModel(SCALAR, dist.Levy(0.0, 1.0)), "prior Levy has no bijection"),
         (lambda: BayesianModel(SCALAR, {"a": 3.0}), r"got 3.0 as \['a'\]"),
         (lambda: BayesianModel(SCALAR, {"a": dist.Poisson(1.0)}), "is discrete"),
         (lambda: BayesianModel(SCALAR, NORMAL, posterior="fullrank"), "did you mean 'full-rank'"),

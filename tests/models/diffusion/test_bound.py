@@ -1,7 +1,9 @@
 """The bound of a diffusion model against exact answers on Gaussian data."""
 
+import dataclasses
 import functools
 import itertools
+import math
 
 import equinox as eqx
 import jax
@@ -28,9 +30,11 @@ from tighter.models.diffusion import (
     DiffusionModel,
     LearnedSchedule,
     LinearSchedule,
+    Schedule,
     diffusion_terms,
 )
 from tighter.models.diffusion.bound import closed_terms
+from tighter.models.diffusion.schedules import as_schedule
 
 KEY = jax.random.key(3)
 # log SNR from 13.3 to −5, x ~ N(0, 1), the exact denoiser.
@@ -333,3 +337,48 @@ def test_times_names_numbers_and_shapes_are_refused():
     with pytest.raises(InputError, match="did you mean 'ddim'"):
         model.sample(KEY, 2, method="ddmi")
     np.testing.assert_allclose(model.schedule(np.array([[0.0, 1.0]])), [[2.0, -2.0]])
+    for number in (0, -1, True, 2.0, "3"):
+        for call in (model.discretized, lambda n: model.sample(KEY, n)):
+            with pytest.raises(InputError, match="is a whole number of at least 1"):
+                call(number)
+        with pytest.raises(InputError, match="num_steps is a whole number"):
+            model.sample(KEY, 1, num_steps=number)
+        with pytest.raises(InputError, match="num_steps is a whole number"):
+            model.complete(jnp.zeros((1, 2)), num_steps=number, key=KEY)
+    assert type(model.discretized(np.int64(8)).num_steps) is int
+    ours = model.sample(KEY, np.int64(2), num_steps=np.int32(3))
+    np.testing.assert_array_equal(ours, model.sample(KEY, 2, num_steps=3))
+    xs = jnp.zeros((5, 2)).at[3, 1].set(jnp.nan)
+    with pytest.raises(InputError, match="not finite in 1 of 5 examples, row 3 first"):
+        diffusion_terms(model, xs, key=KEY)
+    with pytest.raises(InputError, match=r"shape of z, \(2,\), got \(1,\)"):
+        DiffusionModel.create((2,), denoiser=lambda z, _: z[:1], key=KEY)
+
+
+class OfTime(Schedule):
+    rate: float
+
+    def log_snr(self, time):
+        return self.rate * time
+
+
+def test_schedules_that_are_none_are_refused_wherever_they_are_from():
+    learned = LearnedSchedule.create(key=KEY)
+    upside_down = dataclasses.replace(learned, largest=learned.smallest, smallest=learned.largest)
+    for schedule in (OfTime(1.0), OfTime(0.0), upside_down):
+        with pytest.raises(InputError, match="falls from t = 0 to t = 1"):
+            as_schedule(schedule)
+    assert as_schedule(OfTime(-1.0)) == OfTime(-1.0)
+    assert as_schedule(learned) is learned
+    for function in (lambda t: -math.cos(t), lambda t: 1 - float(t), lambda t: None):
+        with pytest.raises(InputError, match=r"write it with jax\.numpy"):
+            as_schedule(function)
+
+
+def test_a_schedule_with_ties_is_one_of_continuous_time():
+    schedule = as_schedule(lambda t: 13.3 - 18.3 * t**3)
+    model = DiffusionModel.create((1,), schedule=schedule, denoiser=lambda z, _: 0 * z, key=KEY)
+    assert np.isfinite(DiffusionBound().batch(model, jnp.ones((2, 1)), key=KEY)).all()
+    model.discretized(50)
+    with pytest.raises(InputError, match=r"step 1 of 1000 leaves it at 13\.3"):
+        model.discretized(1000)

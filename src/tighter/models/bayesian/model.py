@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, NoReturn
 
 import equinox as eqx
@@ -10,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Key, PyTree
+from numpyro.distributions import Distribution
 
 from tighter._errors import InputError
+from tighter.data.examples import check_finite
 from tighter.distributions import draw, stop_parameters
 from tighter.models._families import PosteriorFamily
 from tighter.models._model import LatentVariableModel
@@ -48,7 +52,8 @@ class BayesianModel(LatentVariableModel):
 
     Raises:
         InputError: If the prior is no prior or `start` not of its shape, the family is unknown, or
-            `start_scale` not above zero; by `log_joint`, if the likelihood of a datum is no scalar.
+            `start_scale` not finite or not above zero; by `log_joint`, if the likelihood of a datum
+            is no real scalar, or reads what the prior lacks.
 
     Example:
         >>> model = BayesianModel(
@@ -87,8 +92,8 @@ class BayesianModel(LatentVariableModel):
                 "log_likelihood is a function (parameters, datum) -> nats, got "
                 f"{type(log_likelihood).__name__}"
             )
-        if not start_scale > 0:
-            raise InputError(f"start_scale is above zero, got {start_scale}")
+        if not (isinstance(start_scale, Real | Array) and 0 < start_scale < math.inf):
+            raise InputError(f"start_scale is a finite number above zero, got {start_scale!r}")
         key = jax.random.key(0) if key is None else key
         family_key, output_key = jax.random.split(key)
         self.datum_log_likelihood = log_likelihood
@@ -116,7 +121,7 @@ class BayesianModel(LatentVariableModel):
 
         Raises:
             InputError: If there are more parameters than second derivatives can be taken of, or
-                the log density at the start is not finite.
+                the data or the log density at the start are not finite.
         """
         num_free = self.location.size
         if num_free > _MOST_CURVED:
@@ -124,6 +129,7 @@ class BayesianModel(LatentVariableModel):
                 f"second derivatives are taken of {_MOST_CURVED:,} parameters at most, got "
                 f"{num_free:,}: leave `started` out, and give start and start_scale"
             )
+        check_finite(data, "data", missing=False)
         location, scale, first = _at_peak(self, data, num_steps)
         if not isinstance(first, Tracer) and not bool(jnp.isfinite(first)):
             raise InputError(
@@ -211,18 +217,17 @@ class BayesianModel(LatentVariableModel):
         return lambda z: self.prior.log_prob(z) + scale * log_likelihood(z)
 
     def draws(self, num_samples: int, *, key: Key[Array, ""]) -> PyTree:
-        """Parameters from q: arrays with leading axis S."""
+        """Parameters from q: arrays with leading axis S.
+
+        Raises:
+            InputError: If S is no whole number of at least 1.
+        """
+        if not isinstance(num_samples, Integral) or num_samples < 1:
+            raise InputError(f"num_samples is a whole number of at least 1, got {num_samples!r}")
         return _draws(self, num_samples, key)
 
     def _of_datum(self, parameters: PyTree, datum: PyTree) -> Float[Array, ""]:
-        value = jnp.asarray(self.datum_log_likelihood(parameters, datum))
-        if value.shape != ():
-            raise InputError(
-                "log_likelihood(parameters, datum) is a scalar for one datum, got shape "
-                f"{value.shape}: sum over the datum's entries, or, if it was written for all of "
-                "the data at once, give these with a leading axis of 1"
-            )
-        return value
+        return _scalar(self.datum_log_likelihood, parameters, datum)
 
 
 class DataLikelihood(eqx.Module):
@@ -233,7 +238,9 @@ class DataLikelihood(eqx.Module):
 
     def log_prob(self, value: PyTree) -> Float[Array, ""]:
         """Log density of data with leading axis N, in nats."""
-        return jnp.sum(jax.vmap(self.datum_log_likelihood, (None, 0))(self.parameters, value))
+        of_datum = lambda datum: _scalar(self.datum_log_likelihood, self.parameters, datum)  # noqa: E731
+        _num_examples(value)
+        return jnp.sum(jax.vmap(of_datum)(value))
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> NoReturn:
         """There are none.
@@ -245,6 +252,36 @@ class DataLikelihood(eqx.Module):
             "a likelihood written as a function has no draws: posterior_predictive takes a "
             "function that draws"
         )
+
+
+def _scalar(log_likelihood: Any, parameters: PyTree, datum: PyTree) -> Float[Array, ""]:
+    """The function's value, refused if it is no number."""
+    told = "log_likelihood(parameters, datum) is a scalar for one datum, got "
+    try:
+        value = log_likelihood(parameters, datum)
+    except KeyError as error:
+        if not isinstance(parameters, dict) or not error.args or error.args[0] in parameters:
+            raise
+        parts = f"; a datum has {', '.join(map(str, datum))}" if isinstance(datum, dict) else ""
+        raise InputError(
+            f"log_likelihood reads {error.args[0]!r}, and the prior has "
+            f"{', '.join(map(str, parameters))}{parts}"
+        ) from error
+    if isinstance(value, Distribution):
+        raise InputError(
+            f"{told}the distribution {type(value).__name__}: end with .log_prob(datum)"
+        )
+    if isinstance(value, str | None) or not jax.tree_util.all_leaves([value]):
+        raise InputError(f"{told}{type(value).__name__}: return a number of nats")
+    value = jnp.asarray(value)
+    if not jnp.isrealobj(value):
+        raise InputError(f"{told}{value.dtype}: a log density is a real number")
+    if value.shape != ():
+        raise InputError(
+            f"{told}shape {value.shape}: sum over the datum's entries, or, if it was written for "
+            "all of the data at once, give these with a leading axis of 1"
+        )
+    return value.astype(jnp.result_type(float, value))
 
 
 def _num_examples(data: PyTree) -> int:

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import jax.scipy.linalg as linalg
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
-from numpyro.distributions import Distribution, ImproperUniform, biject_to
+from numpyro.distributions import Delta, Distribution, ImproperUniform, biject_to
 
 from tighter._errors import InputError
-from tighter.distributions import Posterior, as_reparameterized, draw
+from tighter.distributions import Posterior, as_reparameterized, draw, stop_parameters
 from tighter.models.bayesian._bijections import from_support, to_support
+from tighter.models.bayesian._masks import without_numpyro_masks
 
 
 class ParameterPrior(eqx.Module):
@@ -28,14 +29,14 @@ class ParameterPrior(eqx.Module):
         parts: A numpyro distribution, or a pytree (a dict) of them.
 
     Raises:
-        InputError: If there is none, something else is among them, one is discrete, or has a
-            support without a bijection from real numbers.
+        InputError: If there is none, something else is among them, one is discrete or a point
+            mass, or has a support without a bijection from real numbers.
 
     Example:
         >>> ParameterPrior({"mean": dist.Normal(0.0, 10.0), "sd": dist.HalfCauchy(2.5)})
     """
 
-    parts: PyTree
+    parts: PyTree = eqx.field(converter=without_numpyro_masks)
 
     def __check_init__(self) -> None:
         """Refuse what has no density over a continuum."""
@@ -53,12 +54,26 @@ class ParameterPrior(eqx.Module):
                     f"the prior {type(part).__name__}{f' of {name}' if name else ''} is discrete: "
                     "sum over its values in log_likelihood"
                 )
+            whose = f"the prior {type(part).__name__}{f' of {name}' if name else ''}"
+            if _is_fixed(part):
+                raise InputError(
+                    f"{whose} fixes its parameter: write the number in log_likelihood, and leave "
+                    "it out of the prior"
+                )
             try:
-                biject_to(part.support)
+                held = stop_parameters(part)
+            except ValueError:
+                raise InputError(
+                    f"{whose} has a mask within: write .mask(...) after what is around it"
+                ) from None
+            try:
+                # Some of numpyro's lose their support when they are taken apart as pytrees.
+                for each in (part, held):
+                    biject_to(each.support)
             except NotImplementedError:
                 raise InputError(
-                    f"the support of the prior {type(part).__name__}{f' of {name}' if name else ''}"
-                    " has no bijection from real numbers: write it as a transformed distribution"
+                    f"the support of {whose} has no bijection from real numbers: write it as a "
+                    "transformed distribution"
                 ) from None
 
     @property
@@ -119,7 +134,11 @@ class ParameterPrior(eqx.Module):
                 raise InputError(
                     f"{name}{place} has the prior's shape {_shape(part)}, got {jnp.shape(each)}"
                 )
-        arrays = [jnp.asarray(each, jnp.result_type(float)) for each in values]
+        arrays = []
+        for (place, _), each in zip(_leaves(self.parts), values, strict=True):
+            if isinstance(each, str) or not jnp.isrealobj(each):
+                raise InputError(f"{name}{place} is of real numbers, got {each!r}")
+            arrays.append(jnp.asarray(each, jnp.result_type(float)))
         return jax.tree.unflatten(self._structure, arrays)
 
     @property
@@ -186,6 +205,15 @@ class ParameterPosterior(eqx.Module):
 
 def _is_distribution(part: Any) -> bool:
     return isinstance(part, Distribution)
+
+
+def _is_fixed(part: Any) -> bool:
+    while not isinstance(part, Delta):
+        within = (getattr(part, name, None) for name in ("base_dist", "base"))
+        part = next((each for each in within if isinstance(each, Distribution)), None)
+        if part is None:
+            return False
+    return True
 
 
 def _leaves(parts: PyTree) -> list[tuple[str, Any]]:

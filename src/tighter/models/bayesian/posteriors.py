@@ -50,6 +50,11 @@ def family_from_name(
             )
         make = BAYESIAN_POSTERIORS[name]
         posterior = make(num_free, int(number) if colon else None, key=key)
+    if not isinstance(getattr(posterior, "space", None), Space):
+        raise InputError(
+            f"posterior is a name or a family, got {posterior!r}: take one of "
+            f"{', '.join(sorted(BAYESIAN_POSTERIORS))}"
+        )
     if posterior.space is not Space.REAL:
         raise InputError(
             f"parameters are made from real numbers, and {type(posterior).__name__} is over "

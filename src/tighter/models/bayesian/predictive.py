@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter.data.examples import checked_examples
 
 # Likelihoods in memory at a time.
 _NUMBERS = 4_000_000
@@ -65,7 +66,8 @@ def log_predictive(model: Any, draws: PyTree, data: PyTree) -> LogPredictive:
         data: Held-out data, arrays with leading axis N.
 
     Raises:
-        InputError: If there is one draw only.
+        InputError: If there is one draw only; if the data are none, not finite, or their leading
+            axes differ.
     """
     num = num_draws(draws)
     if num < 2:
@@ -85,8 +87,14 @@ def log_predictive(model: Any, draws: PyTree, data: PyTree) -> LogPredictive:
 
 
 def likelihood_blocks(model: Any, draws: PyTree, data: PyTree) -> Any:
-    """Log-likelihoods (S, some of N) of all data in turn, doubles, in bounded memory."""
-    num_data = jax.tree.leaves(data)[0].shape[0]
+    """Log-likelihoods (S, some of N) of all data in turn, doubles, in bounded memory.
+
+    Raises:
+        InputError: If the data are none, not finite, or their leading axes differ.
+    """
+    missing = bool(getattr(model, "takes_missing", False))
+    data = checked_examples(data, "data", missing=missing, scalars=True)
+    num_data = len(jax.tree.leaves(data)[0])
     size = max(1, min(num_data, _NUMBERS // num_draws(draws)))
     data = jax.tree.map(jnp.asarray, data)
     for start in range(0, num_data, size):

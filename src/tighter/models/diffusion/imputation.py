@@ -15,9 +15,10 @@ from tighter._errors import InputError
 from tighter._resampling import systematic
 from tighter.models.diffusion.chain import step_between
 from tighter.models.diffusion.sampling import (
-    STEPS_IN_CONTINUOUS_TIME,
+    check_levels,
     check_steps,
     log_snrs_of,
+    steps_or_own,
 )
 from tighter.models.diffusion.schedules import signal_and_noise
 
@@ -47,7 +48,7 @@ def complete(
     xs: ArrayLike,
     *,
     num_particles: int = 64,
-    num_steps: int | None = None,
+    num_steps: Any = None,
     schedule: Any = None,
     key: Key[Array, ""],
 ) -> Completed:
@@ -77,13 +78,13 @@ def complete(
         Trippe et al., "Diffusion probabilistic modeling of protein backbones in 3D for the
         motif-scaffolding problem", 2023, algorithm 2 (SMCDiff).
     """
-    check_steps(num_particles, "num_particles")
-    num_steps = check_steps(num_steps or model.num_steps or STEPS_IN_CONTINUOUS_TIME)
+    num_particles = check_steps(num_particles, "num_particles")
+    num_steps = steps_or_own(num_steps, model)
     xs = jnp.asarray(xs, float)
     model.check_examples(xs)
     if bool(jnp.any(jnp.isinf(xs))):
         raise InputError("examples hold infinite entries: write NaN for what is missing")
-    log_snrs = log_snrs_of(model.levels(schedule), num_steps)
+    log_snrs = check_levels(log_snrs_of(model.levels(schedule), num_steps))
     draws, ess, log_likelihood = _filtered(model, xs, log_snrs, num_particles, key)
     draws = np.moveaxis(np.asarray(draws), 1, 0)
     observed = ~np.isnan(xs)

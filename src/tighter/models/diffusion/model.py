@@ -22,10 +22,12 @@ from tighter.models.diffusion.imputation import Completed, complete
 from tighter.models.diffusion.predictions import Prediction, prediction_from_name
 from tighter.models.diffusion.sampling import (
     SAMPLERS,
-    STEPS_IN_CONTINUOUS_TIME,
+    check_levels,
     check_steps,
     log_snrs_of,
+    optional_steps,
     samples,
+    steps_or_own,
 )
 from tighter.models.diffusion.schedules import (
     Schedule,
@@ -68,12 +70,7 @@ class DiffusionModel(LatentVariableModel):
     prediction: Prediction
     location: Float[Array, ...]
     scale: Float[Array, ...]
-    num_steps: int | None = eqx.field(default=None, static=True)
-
-    def __check_init__(self) -> None:
-        """Refuse a number of steps that is none."""
-        if self.num_steps is not None:
-            check_steps(self.num_steps)
+    num_steps: int | None = eqx.field(default=None, static=True, converter=optional_steps)
 
     @classmethod
     def create(
@@ -82,7 +79,7 @@ class DiffusionModel(LatentVariableModel):
         *,
         schedule: str | Schedule | Callable[[Array], Array] = "linear",
         prediction: str = "v",
-        num_steps: int | None = None,
+        num_steps: Any = None,
         denoiser: str | Denoiser = "mlp",
         hidden: Sequence[int] | None = None,
         fourier: Sequence[int] = (),
@@ -105,21 +102,28 @@ class DiffusionModel(LatentVariableModel):
             key: Random key.
 
         Raises:
-            InputError: If a name is unknown, a size below one, or the schedule does not fall.
+            InputError: If a name is unknown, a size below one, the schedule does not fall, or the
+                denoiser's output has another shape than z.
         """
         denoiser_key, schedule_key = jax.random.split(key)
         if isinstance(denoiser, str):
             denoiser = denoiser_from_name(
                 denoiser, shape, hidden, fourier=fourier, activation=activation, key=denoiser_key
             )
-        return cls(
+        model = cls(
             denoiser,
             as_schedule(schedule, key=schedule_key),
             prediction_from_name(prediction),
             jnp.zeros(tuple(shape)),
             jnp.ones(tuple(shape)),
-            num_steps,
         )
+        output = jax.eval_shape(denoiser, model.location, jnp.zeros(()))
+        if getattr(output, "shape", None) != model.location.shape:
+            raise InputError(
+                f"a denoiser's output has the shape of z, {model.location.shape}, got "
+                f"{getattr(output, 'shape', output)}: mend the denoiser"
+            )
+        return model if num_steps is None else model.discretized(num_steps)
 
     def started(self, xs: Any) -> DiffusionModel:
         """The same with the training examples' location and scale, densities staying in x's units.
@@ -149,13 +153,16 @@ class DiffusionModel(LatentVariableModel):
             scale=jnp.asarray(np.broadcast_to(np.where(scale > 0, scale, 1.0), shape), dtype),
         )
 
-    def discretized(self, num_steps: int) -> DiffusionModel:
+    def discretized(self, num_steps: Any) -> DiffusionModel:
         """The same model with a chain of T steps.
 
         Raises:
-            InputError: If T is no whole number of at least 1.
+            InputError: If T is no whole number of at least 1, or the schedule doesn't fall at a
+                step.
         """
-        return dataclasses.replace(self, num_steps=check_steps(num_steps))
+        num_steps = check_steps(num_steps)
+        check_levels(log_snrs_of(self.schedule, num_steps))
+        return dataclasses.replace(self, num_steps=num_steps)
 
     @property
     def prior(self) -> ReverseChain:
@@ -203,9 +210,9 @@ class DiffusionModel(LatentVariableModel):
     def sample(
         self,
         key: Key[Array, ""],
-        n: int,
+        n: Any,
         *,
-        num_steps: int | None = None,
+        num_steps: Any = None,
         method: str = "ancestral",
         schedule: str | Schedule | Callable[[Array], Array] | None = None,
     ) -> Float[Array, "n ..."]:
@@ -230,8 +237,7 @@ class DiffusionModel(LatentVariableModel):
         """
         if method not in SAMPLERS:
             raise unknown("sampler", method, SAMPLERS)
-        check_steps(n, "n")
-        num_steps = check_steps(num_steps or self.num_steps or STEPS_IN_CONTINUOUS_TIME)
+        n, num_steps = check_steps(n, "n"), steps_or_own(num_steps, self)
         log_snrs = log_snrs_of(self.levels(schedule), num_steps)
         chain_key, last_key = jax.random.split(key)
         firsts = samples(self, log_snrs, SAMPLERS[method], n, chain_key)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 
 from tighter._chunks import map_chunks
@@ -64,15 +67,52 @@ def ddim(
 SAMPLERS: dict[str, StepDown] = {"ancestral": ancestral, "ddim": ddim}
 
 
-def check_steps(num_steps: int, name: str = "num_steps") -> int:
+def check_steps(num_steps: Any, name: str = "num_steps") -> int:
     """A number of steps.
 
     Raises:
         InputError: If it is no whole number of at least 1.
     """
-    if isinstance(num_steps, bool) or not isinstance(num_steps, int) or num_steps < 1:
+    try:
+        whole = 0 if isinstance(num_steps, bool | np.bool_) else operator.index(num_steps)
+    except TypeError:
+        whole = 0
+    if whole < 1:
         raise InputError(f"{name} is a whole number of at least 1, got {num_steps!r}")
-    return num_steps
+    return whole
+
+
+def optional_steps(num_steps: Any) -> int | None:
+    """A number of steps, or None for continuous time.
+
+    Raises:
+        InputError: If it is no whole number of at least 1.
+    """
+    return None if num_steps is None else check_steps(num_steps)
+
+
+def steps_or_own(num_steps: Any, model: DiffusionModel) -> int:
+    """A number of steps that was given, or else the model's, or else that of continuous time."""
+    steps = model.num_steps if num_steps is None else check_steps(num_steps)
+    return STEPS_IN_CONTINUOUS_TIME if steps is None else steps
+
+
+def check_levels(log_snrs: Float[Array, " levels"]) -> Float[Array, " levels"]:
+    """The levels of a chain, where they are known before the program runs.
+
+    Raises:
+        InputError: If two are the same, between which there is no step.
+    """
+    if not isinstance(log_snrs, Tracer):
+        values = np.asarray(log_snrs)
+        same = np.flatnonzero(~(np.diff(values) < 0))
+        if same.size:
+            raise InputError(
+                f"a chain's log signal-to-noise ratio falls at every step, and step {same[0] + 1} "
+                f"of {values.size - 1} leaves it at {values[same[0]]:g}: take fewer steps, or a "
+                "schedule that falls there"
+            )
+    return log_snrs
 
 
 def log_snrs_of(schedule: Schedule, num_steps: int) -> Float[Array, " levels"]:

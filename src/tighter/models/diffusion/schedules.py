@@ -207,37 +207,57 @@ class CustomSchedule(Schedule):
 
     def __check_init__(self) -> None:
         """Refuse a function that is no schedule, and say where."""
-        times = np.linspace(0, 1, _CHECKED_TIMES)
-        with jax.ensure_compile_time_eval():
-            values = jax.vmap(self.log_snr)(jnp.asarray(times, float))
-        if isinstance(values, Tracer):  # parameters that are not known yet
-            return
-        if values.shape != times.shape:
-            raise InputError(
-                "a schedule is a function of one time to one logarithm of the signal-to-noise "
-                f"ratio, got shape {values.shape[1:]} for one time"
-            )
-        values = np.asarray(values)
-        if not np.isfinite(values).all():
-            place = times[~np.isfinite(values)][0]
-            raise InputError(
-                f"a schedule's log signal-to-noise ratio is finite, got {values[times == place][0]}"
-                f" at t = {place:g}: keep it between, say, {SMALLEST:g} and {LARGEST:g}"
-            )
-        rising = np.flatnonzero(np.diff(values) >= 0)
-        if rising.size:
-            last = rising[0]
-            while last + 1 in rising:
-                last += 1
-            raise InputError(
-                "a schedule's log signal-to-noise ratio falls from t = 0 to t = 1, and this one "
-                f"does not from t = {times[rising[0]]:g} to {times[last + 1]:g} "
-                f"({values[rising[0]]:g} to {values[last + 1]:g}): give a falling function"
-            )
+        check_falling(self)
 
     def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
         """The function at one time."""
         return jnp.asarray(self.function(time))
+
+
+def check_falling(schedule: Schedule) -> Schedule:
+    """The schedule, refused where it is none; ties, as rounding makes them, are none of that.
+
+    Raises:
+        InputError: If λ is no number, not finite, or rises: where.
+    """
+    times = np.linspace(0, 1, _CHECKED_TIMES)
+    try:
+        with jax.ensure_compile_time_eval():
+            values = jax.vmap(schedule.log_snr)(jnp.asarray(times, float))
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            "a schedule is a function of one time to one logarithm of the signal-to-noise ratio, "
+            f"and this one fails with {type(error).__name__}: write it with jax.numpy"
+        ) from error
+    if isinstance(values, Tracer):  # parameters that are not known yet
+        return schedule
+    if values.shape != times.shape:
+        raise InputError(
+            "a schedule is a function of one time to one logarithm of the signal-to-noise "
+            f"ratio, got shape {values.shape[1:]} for one time"
+        )
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        place = times[~np.isfinite(values)][0]
+        raise InputError(
+            f"a schedule's log signal-to-noise ratio is finite, got {values[times == place][0]}"
+            f" at t = {place:g}: keep it between, say, {SMALLEST:g} and {LARGEST:g}"
+        )
+    rounding = 4 * np.finfo(np.float32).eps * np.abs(values).max()
+    level = values[0] <= values[-1]
+    rising = np.flatnonzero(np.diff(values) >= (0 if level else rounding))
+    if rising.size:
+        last = rising[0]
+        while last + 1 in rising:
+            last += 1
+        raise InputError(
+            "a schedule's log signal-to-noise ratio falls from t = 0 to t = 1, and this one "
+            f"does not from t = {times[rising[0]]:g} to {times[last + 1]:g} "
+            f"({values[rising[0]]:g} to {values[last + 1]:g}): give a falling function"
+        )
+    return schedule
 
 
 def signal_and_noise(
@@ -274,10 +294,12 @@ def as_schedule(
     """A schedule from its name in `SCHEDULES`, from a function, or itself.
 
     Raises:
-        InputError: If the name is unknown, or the function does not fall.
+        InputError: If the name is unknown, or the schedule does not fall.
     """
     if isinstance(schedule, Schedule):
-        return schedule
+        # Those of a class of one's own, or with arrays that anything may have made.
+        known = type(schedule) in (LinearSchedule, CosineSchedule, CustomSchedule)
+        return schedule if known else check_falling(schedule)
     if isinstance(schedule, str):
         if schedule not in SCHEDULES:
             raise unknown("noise schedule", schedule, SCHEDULES)

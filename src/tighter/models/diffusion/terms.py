@@ -69,7 +69,8 @@ def diffusion_terms(
         key: Random key.
 
     Raises:
-        InputError: If a number is below 1, there are no examples, or they don't fit the model.
+        InputError: If a number is below 1, there are no examples, they don't fit the model,
+            or hold entries that are not finite.
 
     Example:
         >>> diffusion_terms(model, xs, key=jax.random.key(0)).bits_per_dimension.mean
@@ -80,6 +81,12 @@ def diffusion_terms(
         )
     xs = jnp.asarray(xs, float)
     model.check_examples(xs)
+    rows = np.flatnonzero(~np.isfinite(np.asarray(xs)).reshape(len(xs), -1).all(axis=1))
+    if rows.size:
+        raise InputError(
+            f"xs has values that are not finite in {rows.size} of {len(xs)} examples, row "
+            f"{rows[0]} first: drop these rows or fill them (model.complete)"
+        )
     prior_kl, reconstruction, diffusion = (
         np.asarray(part, np.float64) for part in _measured(model, xs, num_times, key)
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Float
 
 from tighter._errors import InputError
@@ -15,12 +16,12 @@ _SMOOTHING = 0.1
 
 
 def checked_documents(
-    counts: ArrayLike, vocabulary_size: int, *, least: int = 1
+    counts: Any, vocabulary_size: int, *, least: int = 1
 ) -> Float[np.ndarray, "documents vocab"]:
     """Counts as an array of floats.
 
     Args:
-        counts: Shape (documents, vocab).
+        counts: Shape (documents, vocab), sparse or not.
         vocabulary_size: Words that the model knows.
         least: Words that a document has at least.
 
@@ -28,7 +29,15 @@ def checked_documents(
         InputError: If the shape doesn't fit, a count is no whole number from 0 up, a document has
             too few words, or the corpus has but one word.
     """
-    counts = np.asarray(counts)
+    if hasattr(counts, "toarray"):  # scipy's, which is not imported for it
+        counts = counts.toarray()
+    try:
+        counts = np.asarray(counts)
+    except ValueError:
+        raise InputError(
+            "documents are a table of counts, a row a document and a column a word, got rows of "
+            "different lengths: count the words of one vocabulary"
+        ) from None
     if counts.ndim != 2 or not len(counts) or counts.dtype.kind not in "biuf":
         raise InputError(
             "documents are a table of counts, a row a document and a column a word, got shape "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -115,8 +116,10 @@ class TopicModel(LatentVariableModel):
             raise unknown("posterior of topic proportions", posterior, TOPIC_POSTERIORS)
         if alpha is None:
             alpha = 1.0 if product else 1 / num_topics
-        if not alpha > 0 or (eta is not None and not eta > 0):
-            raise InputError(f"concentrations are above zero, got alpha={alpha}, eta={eta}")
+        if not 0 < alpha < math.inf or (eta is not None and not 0 < eta < math.inf):
+            raise InputError(
+                f"concentrations are finite and above zero, got alpha={alpha}, eta={eta}"
+            )
         if product and (posterior == "coordinate-ascent" or eta is not None):
             raise InputError(
                 "ProdLDA's topics are no distributions that are mixed, so that there is no "
@@ -154,12 +157,12 @@ class TopicModel(LatentVariableModel):
                 "topics are rows of probabilities that add up to one, got shape "
                 f"{rows.shape}: divide each row by its sum"
             )
-        if not alpha > 0:
-            raise InputError(f"concentrations are above zero, got alpha={alpha}")
+        if not 0 < alpha < math.inf:
+            raise InputError(f"concentrations are finite and above zero, got alpha={alpha}")
         logits = np.log(np.maximum(rows, np.finfo(np.float32).tiny)).astype(np.float32)
         return cls(MixtureOfTopics(jnp.asarray(logits)), CoordinateAscent(), float(alpha))
 
-    def started(self, counts: ArrayLike, *, key: Key[Array, ""] | None = None) -> TopicModel:
+    def started(self, counts: Any, *, key: Key[Array, ""] | None = None) -> TopicModel:
         """The same, its topics started from the training documents.
 
         Args:
@@ -248,6 +251,25 @@ class TopicModel(LatentVariableModel):
                 "encoder's posterior"
             )
         return dataclasses.replace(self, inference=DefensiveCoordinateAscent(num_steps))
+
+    def for_scoring(self) -> TopicModel:
+        """The model as log-likelihoods see it: `refined`, unless it is or can't be.
+
+        Training's q is too narrow for importance weights, whose mean would miss p(x) unflagged.
+        """
+        as_it_is = isinstance(self.words, ProductOfExperts) or isinstance(
+            self.inference, DefensiveCoordinateAscent
+        )
+        return self if as_it_is else self.refined()
+
+    def check_examples(self, xs: Any) -> None:
+        """Refuse what are no documents.
+
+        Raises:
+            InputError: If a document is empty, a count no whole number from 0 up, or the vocabulary
+                doesn't fit.
+        """
+        checked_documents(xs, self.vocabulary_size)
 
     def in_training(self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]) -> TopicModel:
         """The model as a step of training sees it: batch statistics, dropout, topics drawn."""
