@@ -96,6 +96,11 @@ def test_samples_have_the_moments_of_the_model(fitted):
         fitted.sample(2, length=0)
 
 
+def test_weights_count_as_parts_of_words(X):
+    parts = TopicModel(2, max_iter=1, random_state=0).fit(X / 3)
+    assert np.isfinite(parts.bounds_).all()
+
+
 def test_pickled_it_is_the_same(fitted, X):
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(fitted)).transform(X), fitted.transform(X)

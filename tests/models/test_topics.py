@@ -398,6 +398,12 @@ def test_what_can_not_be():
         tt.log_likelihood(model, DOCUMENTS - 1, key=KEY)
     with pytest.raises(InputError, match=r"no words .*rows 0"):
         tt.log_likelihood(model, 0 * DOCUMENTS, key=KEY)
+    empty = np.array([[1, 2, 0, 0], [0, 0, 0, 0]])
+    with pytest.raises(InputError, match=r"no words .*rows 1"):
+        tt.fit(
+            model, empty, tt.Objective(), optimizer=optax.sgd(0.1), num_epochs=1, batch_size=2,
+            key=KEY,
+        )  # fmt: skip
     with pytest.raises(InputError, match="alpha=inf"):
         TopicModel.from_topics(TOPICS, alpha=math.inf)
     started, same = (model.started(form(DOCUMENTS)) for form in (np.asarray, sparse.csr_array))

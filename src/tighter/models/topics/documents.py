@@ -16,7 +16,7 @@ _SMOOTHING = 0.1
 
 
 def checked_documents(
-    counts: Any, vocabulary_size: int, *, least: int = 1
+    counts: Any, vocabulary_size: int, *, least: int = 1, parts: bool = False
 ) -> Float[np.ndarray, "documents vocab"]:
     """Counts as an array of floats.
 
@@ -24,9 +24,10 @@ def checked_documents(
         counts: Shape (documents, vocab), sparse or not.
         vocabulary_size: Words that the model knows.
         least: Words that a document has at least.
+        parts: Whether words may count in part.
 
     Raises:
-        InputError: If the shape doesn't fit, a count is no whole number from 0 up, a document has
+        InputError: If the shape doesn't fit, a count is no (whole) number from 0 up, a document has
             too few words, or the corpus has but one word.
     """
     if hasattr(counts, "toarray"):  # scipy's, which is not imported for it
@@ -51,15 +52,18 @@ def checked_documents(
     # A block of rows at a time, so that no second table of that size is made.
     for start in range(0, len(counts), _BLOCK):
         block = counts[start : start + _BLOCK]
-        wrong = ~np.isfinite(block) | (block < 0) | (block != np.floor(block))
+        wrong = ~np.isfinite(block) | (block < 0)
+        if not parts:
+            wrong |= block != np.floor(block)
         if wrong.any():
             row, word = np.argwhere(wrong)[0]
             raise InputError(
-                f"counts are whole numbers from 0 up, got {block[row, word]:g} in document "
-                f"{start + row}, word {word}: give counts and no frequencies"
+                f"counts are {'' if parts else 'whole '}numbers from 0 up, got "
+                f"{block[row, word]:g} in document {start + row}, word {word}: give how often "
+                "each word occurs"
             )
     lengths = counts.sum(axis=1)
-    short = np.flatnonzero(lengths < least)
+    short = np.flatnonzero(lengths <= 0 if parts else lengths < least)
     if short.size:
         what = "no words" if least == 1 else f"fewer than {least} words"
         shown = ", ".join(map(str, short[:_SHOWN])) + (", ..." if short.size > _SHOWN else "")

@@ -266,10 +266,9 @@ class TopicModel(LatentVariableModel):
         """Refuse what are no documents.
 
         Raises:
-            InputError: If a document is empty, a count no whole number from 0 up, or the vocabulary
-                doesn't fit.
+            InputError: If a document is empty, a count below 0, or the vocabulary doesn't fit.
         """
-        checked_documents(xs, self.vocabulary_size)
+        checked_documents(xs, self.vocabulary_size, parts=True)
 
     def in_training(self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]) -> TopicModel:
         """The model as a step of training sees it: batch statistics, dropout, topics drawn."""
