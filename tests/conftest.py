@@ -17,3 +17,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
 # Tracing makes many objects that live long: looking through all of them again takes a fifth of it.
 gc.set_threshold(200_000, 50, 100)
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    """The longest test first: last, it would keep one process waiting for the other."""
+    items.sort(key=lambda item: "resume_after_kill" not in item.nodeid)

@@ -133,6 +133,7 @@ def test_the_ratio_of_two_rows_is_the_exact_one():
     np.testing.assert_allclose(other_way.low * gain.high, 1)
 
 
+@pytest.mark.slow
 def test_ratios_of_times_have_an_error():
     """Within 5 of its own standard errors of what was put in, at a spread of 20 %."""
     row = row_of(comparison().rows, "ELBO", "Reparameterized", 1)

@@ -46,7 +46,7 @@ def as_jax(tree, dtype=np.float32):
 CASES = [*((kind, 5, 3) for kind in FLOWS), ("coupling", 2, 0), ("masked-autoregressive", 2, 0)]
 
 
-@pytest.mark.parametrize(("kind", "num_latent", "num_context"), every(2, CASES))
+@pytest.mark.parametrize(("kind", "num_latent", "num_context"), every(3, CASES))
 def test_there_and_back(kind, num_latent, num_context):
     """The determinant is the Jacobian's; going back undoes it, for the derivatives too."""
     with jax.enable_x64(True):

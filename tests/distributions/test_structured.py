@@ -155,7 +155,7 @@ def exact_of_experts(bound, turns):
 
 
 @pytest.mark.parametrize("gradient", [GeneralizedDoublyReparameterized(), Reparameterized()])
-@pytest.mark.parametrize("bound", every(2, [IWAE(), ELBO(), Renyi(2.0)]))
+@pytest.mark.parametrize("bound", every(3, [IWAE(), ELBO(), Renyi(2.0)]))
 def test_experts_in_turn(bound, gradient):
     truth, slope = exact_of_experts(bound, 4)
     objective = tt.Objective(bound, gradient, num_samples=4)

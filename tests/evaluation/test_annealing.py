@@ -9,6 +9,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy.special import logsumexp
 from tests.oracles.quick import quick_jit
+from tests.oracles.thinning import every
 
 from tighter._errors import InputError
 from tighter.distributions import Chain
@@ -253,7 +254,7 @@ def test_step_sizes_are_in_units_of_the_start():
 
 @pytest.mark.parametrize("num_temperatures", [3, pytest.param(60, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("positive", "start"), [(False, "posterior"), (False, "prior"), (True, "posterior")]
+    ("positive", "start"), every(2, [(False, "posterior"), (False, "prior"), (True, "posterior")])
 )
 def test_unbiased_whether_or_not_the_transitions_mix(positive, start, num_temperatures):
     """E[w] = p(x) for a posterior that is no Gaussian, by quadrature."""

@@ -144,7 +144,7 @@ def cells():
     """All cells; four of five are left to `-m slow`."""
     for i, family in enumerate(FAMILIES):
         for j, estimator in enumerate(ESTIMATORS):
-            marks = [] if (i + j) % 5 == 0 else pytest.mark.slow
+            marks = [] if (i + j) % 8 == 0 else pytest.mark.slow
             yield pytest.param(family, estimator, marks=marks, id=f"{estimator}-{family}")
 
 

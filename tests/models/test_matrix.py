@@ -132,7 +132,7 @@ def test_the_few_cover_all():
 
 
 # Those that CI runs; `-m slow` runs the rest.
-FIRST = QUICK[:2]
+FIRST = QUICK[1:2]
 REST = [triple for triple in MATRIX if triple not in FIRST]
 
 

@@ -197,7 +197,7 @@ def expected(model, name, apart):
         pytest.param("product", DoublyReparameterized(), False, marks=pytest.mark.slow),
         ("mixture", GeneralizedDoublyReparameterized(), False),
         pytest.param("mixture", Reparameterized(), False, marks=pytest.mark.slow),
-        ("mixture", GeneralizedDoublyReparameterized(), True),
+        pytest.param("mixture", GeneralizedDoublyReparameterized(), True, marks=pytest.mark.slow),
         ("mixture-of-products", DoublyReparameterized(), False),
     ],
 )

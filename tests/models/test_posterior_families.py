@@ -86,7 +86,9 @@ def some(names, slow):
     return [pytest.param(n, marks=[pytest.mark.slow] if n in slow else []) for n in names]
 
 
-@pytest.mark.parametrize("name", some(POSTERIORS, slow=("coupling", "neural-spline")))
+@pytest.mark.parametrize(
+    "name", some(POSTERIORS, slow=("coupling", "neural-spline", "low-rank", "mixture", "exact"))
+)
 def test_density_and_draws(name):
     """The density is the textbook's and sums to one, and draws are its own."""
     family, output = family_and_output(name)
