@@ -57,7 +57,7 @@ CASES = {name: one_dimensional(name) for name in ("normal", "student")} | {
 }
 
 
-BY_HAND = ("low-rank", "joint-student", "student")
+BY_HAND = ("low-rank", "joint-student", "student", "full")
 MARKED = [pytest.param(c, marks=pytest.mark.slow if c in BY_HAND else []) for c in CASES]
 
 
