@@ -65,15 +65,21 @@ def test_a_missing_entry_is_left_out(name):
     assert (np.abs(gradient[~gone]) > 0).mean() > 0.99
 
 
-@pytest.mark.parametrize("units", ["plain", "standardized"])
-@pytest.mark.parametrize("name", CORRELATED)
-def test_missing_entries_of_what_is_correlated(name, units):
+def in_units(name, units):
+    """A correlated family, an output, and the mean and covariance in the units of x."""
     family, output = family_of(name), output_of(name)
     mean, covariance = output, covariance_of(family)
     if units == "standardized":
         family = Standardized(family, (3,), [0.3, -1.0, 2.0], [0.5, 2.0, 1.5])
         location, scale = units_of(family)
         mean, covariance = location + scale * mean, scale[:, None] * covariance * scale
+    return family, output, mean, covariance
+
+
+@pytest.mark.parametrize("units", ["plain", "standardized"])
+@pytest.mark.parametrize("name", CORRELATED)
+def test_missing_entries_of_what_is_correlated(name, units):
+    family, output, mean, covariance = in_units(name, units)
     xs = np.array(list(itertools.product([np.nan, -0.7, 1.3], [np.nan, 0.4], [np.nan, 2.5])))
     value, gradient = rows(
         Missing(family),
@@ -91,12 +97,7 @@ def test_missing_entries_of_what_is_correlated(name, units):
 @pytest.mark.parametrize("units", ["plain", "standardized"])
 @pytest.mark.parametrize("name", CORRELATED)
 def test_what_is_missing_is_drawn_given_the_rest(name, units):
-    family, output = family_of(name), output_of(name)
-    mean, covariance = output, covariance_of(family)
-    if units == "standardized":
-        family = Standardized(family, (3,), [0.3, -1.0, 2.0], [0.5, 2.0, 1.5])
-        location, scale = units_of(family)
-        mean, covariance = location + scale * mean, scale[:, None] * covariance * scale
+    family, output, mean, covariance = in_units(name, units)
     x, observed = np.array([0.9, 0.0, 0.0]), np.array([True, False, False])
 
     @quick_jit

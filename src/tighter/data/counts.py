@@ -122,7 +122,8 @@ def _vocabulary(
             "give a row of strings, or name a file of words (--vocabulary)"
         )
     if held is not None and held.dtype.kind == "S":
-        held = np.char.decode(held, "utf-8")
+        with _reading(path):
+            held = np.char.decode(held, "utf-8")
     found = read_vocabulary(file) if file is not None else held
     if found is None and wanted is None:
         raise InputError(f"{path} holds no vocabulary: name a file of words (--vocabulary)")
