@@ -3,8 +3,9 @@
     uv run python -m benchmarks.backward_draws RUN [--rounds 15] [--replicates 400]
 
 RUN is the folder of a run on MNIST (`tighter train --data mnist/ --latent 50`). Times are ratios of
-interleaved medians to the full step (value, gradient, Adam; batch 100). Variances are summed over
-the parameters of the encoder and of the decoder, for one batch of 100, over fresh draws.
+interleaved medians to the full step (value, gradient, Adam; batch 100), each a step of a compiled
+loop over batches. Variances are summed over the parameters of the encoder and of the decoder, for
+one batch of 100, over fresh draws.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from benchmarks._timing import interleaved
-from benchmarks.training_step import make_step, ours
+from benchmarks._timing import TrainingLoop, step_seconds
+from benchmarks.training_step import ADAM, ours
 from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.experiments.build import build_data, build_transform
 from tighter.experiments.folder import open_run
 from tighter.experiments.scoring import load_model
 from tighter.gradients import DoublyReparameterized
+
+BATCH, STEPS = 100, 8
 
 
 def variances(model, objective, xs, *, replicates):
@@ -60,18 +63,21 @@ def main() -> None:
     run = open_run(arguments.run)
     model = load_model(run)
     data = build_data(run.configuration).train
-    xs = build_transform(run.configuration)(jnp.asarray(data.x[:100]), key=jax.random.key(0))
+    xs = build_transform(run.configuration)(
+        jnp.asarray(data.x[: BATCH * STEPS]), key=jax.random.key(0)
+    )
+    batches = xs.reshape(STEPS, BATCH, *xs.shape[1:])
     objectives = {
         m: Objective(IWAE(), DoublyReparameterized(), num_samples=50, num_backward=m)
         for m in (None, 8, 4)
     }
-    steps = {}
+    loops = {}
     for m, objective in objectives.items():
         loss, arrays = ours(model, objective, form="batch")
-        steps[str(m)] = make_step(loss, arrays, xs)
-    seconds = interleaved(steps, rounds=arguments.rounds)
+        loops[str(m)] = TrainingLoop(loss, arrays, batches, ADAM)
+    seconds = step_seconds(loops, rounds=arguments.rounds)
     spreads = {
-        str(m): variances(model, objective, xs, replicates=arguments.replicates)
+        str(m): variances(model, objective, batches[0], replicates=arguments.replicates)
         for m, objective in objectives.items()
     }
     print("| m | step, ms | over full | encoder variance over full | decoder's |")
