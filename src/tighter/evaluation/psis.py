@@ -8,6 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from tighter.evaluation.generalized_pareto import GeneralizedPareto, fit_excesses, quartile
+from tighter.evaluation.verdicts import TRUSTED
+
+# Log weights no further apart are the same one, rounded in two ways.
+_ROUNDING = 1e-5
+# A count of so many draws is off by a fifth: fewer know too little of what they count.
+_SEEN = 25
+
 
 def tail_size(num_samples: int) -> int:
     """How many of the largest weights the Pareto fit uses: a fifth of them, at most 3√K.
@@ -22,9 +30,7 @@ class ParetoTail(NamedTuple):
     """The fit to the largest weights, a row an example.
 
     Attributes:
-        shape: k̂: up to 0.7 the importance sampling estimate can be trusted. 0 where the weights in
-            the tail are all the same, or a narrow tail has several at its foot; infinite where they
-            span more than 700 nats, NaN where there are fewer than five or one is not finite.
+        shape: k̂ as `smooth_tail` has it: up to 0.7 the importance sampling estimate can be trusted.
         log_raw: Log of the sum of the weights in the tail; NaN where k̂ is.
         log_smoothed: The same with these replaced by the expected order statistics of the Pareto
             distribution fitted to them.
@@ -56,42 +62,79 @@ def pareto_k(largest: Float[np.ndarray, "batch tail_and_one"]) -> Float[np.ndarr
     return pareto_tail(largest).shape
 
 
+def smooth_tail(
+    ascending: Float[np.ndarray, " tail_and_one"],
+) -> tuple[float, Float[np.ndarray, " tail"]]:
+    r"""k̂, and the tail replaced by the expected order statistics of the Pareto fitted to it.
+
+    Weights that take few values, or are equal but for rounding, have no such tail: what a fit says
+    of them is chance. Where a fit to the n weights in the tail isn't defined (a quarter of them
+    stand at the tail's foot) or says more than 0.7, k̂ is
+
+    - 0 where they can't be so heavy: the largest is below $n^{0.3}$ times the largest weight below
+      the tail, where a tail of $k = 0.3$ gets to; or 25 draws or more have the largest weight,
+      which so is known to be the largest.
+    - else, where no fit is defined, $\log(w_n / w_0) / \log n$: the shape of a Pareto tail whose
+      largest weight is as many times the threshold $w_0$.
+
+    Args:
+        ascending: The `tail_size(K) + 1` largest of K log weights, in ascending order: the largest
+            below the tail, then the tail. -inf for draws without weight.
+
+    Returns:
+        k̂, infinite where the weights span more than 700 nats or some in the tail are zero, NaN
+        where there are fewer than five in the tail or one isn't a number; and the log weights of
+        the tail, smoothed where there was a fit.
+
+    References:
+        Vehtari et al., 2024, sec. 3 and appendix C.
+    """
+    raw = ascending[1:]
+    if raw.size < 5 or ascending[-1] == -np.inf or not (ascending < np.inf).all():
+        return math.nan, raw
+    span = ascending[-1] - ascending[0]
+    if span < _ROUNDING:
+        return 0.0, raw
+    fit = _fit(ascending)
+    if fit is not None and fit.shape <= TRUSTED:
+        return fit.shape, _smoothed(ascending, fit)
+    # As equal as weights can be to which a fit doesn't apply: within a thousandth.
+    known = raw.size >= _SEEN and raw[-1] - raw[-_SEEN] < 1e-3
+    if known or span < 0.3 * math.log(raw.size):
+        return 0.0, raw
+    if fit is not None:
+        return fit.shape, _smoothed(ascending, fit)
+    # Weights that vanish beside the largest even in double precision are as good as none.
+    vanish = ascending[-1] - ascending[1] > 700
+    return math.inf if vanish else span / math.log(raw.size), raw
+
+
+def _fit(ascending: Float[np.ndarray, " tail_and_one"]) -> GeneralizedPareto | None:
+    """None where a quarter of the tail's weights are the same, or all but vanish."""
+    tail = ascending.size - 1
+    if ascending[-1] - ascending[1] > 700:
+        return None
+    if ascending[1 + max(quartile(tail), 1)] - ascending[1] < _ROUNDING:
+        return None
+    weights = np.exp(ascending - ascending[-1])
+    with np.errstate(all="ignore"):
+        fit = fit_excesses(weights[1:] - weights[0])
+    return fit if np.isfinite(fit).all() else None
+
+
+def _smoothed(
+    ascending: Float[np.ndarray, " tail_and_one"], fit: GeneralizedPareto
+) -> Float[np.ndarray, " tail"]:
+    """Quantiles of the fit above the threshold, none larger than the largest weight."""
+    weights = np.exp(ascending[0] - ascending[-1]) + fit.quantiles(ascending.size - 1)
+    with np.errstate(divide="ignore"):
+        return np.minimum(ascending[-1] + np.log(weights), ascending[-1])
+
+
 def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, float]:
     """Shape, log of the raw and of the smoothed tail's sum."""
-    tail = ascending.size - 1
-    if tail < 5 or not np.isfinite(ascending[1:]).all():
+    shape, smoothed = smooth_tail(ascending)
+    if math.isnan(shape):
         return math.nan, math.nan, math.nan
-    raw = float(np.logaddexp.reduce(ascending[1:]))
-    if not np.isfinite(ascending[0]):
-        ascending = np.maximum(ascending, ascending[1] - 700)
-    if ascending[-1] - ascending[1] < 1e-5 or _narrow_with_ties(ascending):
-        return 0.0, raw, raw
-    if ascending[-1] - ascending[1] > 700:
-        return math.inf, raw, raw  # weights that vanish beside the largest even in double precision
-    # The fit looks at the tail and at the largest weight below it, so that the others can be any
-    # smaller ones. Of n log weights with an efficiency r, n r <= 225, psislw takes n/5 as the
-    # tail. It computes on minus its argument, and returns log weights that add up to one: those
-    # below the tail tell by how much they were moved.
-    padded = np.concatenate([np.full(4 * tail - 1, ascending[0] - 1), ascending])
-    # Imported late: it brings scipy.stats, two seconds that training need not wait for.
-    from arviz_stats.base import array_stats  # pyright: ignore[reportPrivateImportUsage]
-
-    efficiency = 200 / padded.size
-    with np.errstate(all="ignore"):
-        smoothed, shape = array_stats.psislw(-padded, r_eff=efficiency)  # pyright: ignore[reportArgumentType]
-        # Weights of which many are the same (a discrete latent) leave no tail to smooth.
-        total = float(np.logaddexp.reduce(smoothed[-tail:] - smoothed[0] + padded[0]))
-    return float(shape), raw, total if math.isfinite(total) else raw
-
-
-def _narrow_with_ties(ascending: Float[np.ndarray, " tail_and_one"]) -> bool:
-    """Whether the tail is that of bounded weights, many of which are at its foot.
-
-    There the fit takes the smallest excesses for its scale and all others for a heavy tail, of any
-    k̂. But n weights of shape k span about k log n nats: these span less than k = 0.3 would.
-    """
-    span = ascending[-1] - ascending[0]
-    if not span < 0.3 * math.log(ascending.size - 1):
-        return False
-    excess = np.expm1(ascending[1:] - ascending[0])
-    return bool(np.mean(excess < 1e-4 * excess[-1]) > 0.05)
+    raw, total = np.logaddexp.reduce(ascending[1:]), np.logaddexp.reduce(smoothed)
+    return shape, float(raw), float(total)
