@@ -275,8 +275,16 @@ def test_draws_without_weight():
     np.testing.assert_allclose(gradient[1], np.sum(share**2 * (inside - 1)), rtol=1e-4)
 
 
-def test_forward_mode_gives_the_same_derivative():
-    objective = Objective(IWAE(), ScoreFunction(baseline=LeaveOneOut()), num_samples=NUM)
+@pytest.mark.parametrize(
+    "objective",
+    [
+        Objective(IWAE(), ScoreFunction(baseline=LeaveOneOut()), num_samples=NUM),
+        Objective(IWAE(), Reparameterized(), num_samples=NUM),
+        Objective(IWAE(), StickingTheLanding(), num_samples=NUM),
+        Objective(ELBO(), DoublyReparameterized(), num_samples=NUM),
+    ],
+)
+def test_forward_mode_gives_the_same_derivative(objective):
     _, gradients = value_and_gradients(objective)
     with jax.enable_x64(True):
         at = parameters("float64")
@@ -703,13 +711,39 @@ def test_order_of_transformations_does_not_matter():
             jax.vmap(jax.grad(one), in_axes=(None, 0))(phi, keys),
             jax.vmap(jax.grad(jax.jit(one)), in_axes=(None, 0))(phi, keys),
             jax.lax.map(lambda key: jax.grad(one)(phi, key), keys),
-            jax.jacfwd(lambda phi: jax.vmap(one, in_axes=(None, 0))(phi, keys))(phi),
+            jax.jacrev(lambda phi: jax.vmap(one, in_axes=(None, 0))(phi, keys))(phi),
         ), jax.grad(total)(phi)
 
     (expected, *others), summed = quick_jit(every_way)(phi)
     for other in others:
         assert_trees_close(other, expected)
     assert_trees_close(summed, jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), expected))
+
+
+@pytest.mark.parametrize("estimator", [DoublyReparameterized(), Split(ELBO(), VIMCO())])
+@pytest.mark.parametrize("num_backward", [None, 2])
+def test_one_draw_for_many_models_has_the_derivatives_of_each(estimator, num_backward):
+    """Neither key nor posterior has the axis that the models have, and so the draws haven't."""
+    objective = Objective(IWAE(), estimator, num_samples=3, num_backward=num_backward)
+    _, phi = parameters()
+    weights, counts = jnp.array([[0.7, -1.1], [0.1, 2.0]]), jnp.array([1, 4])
+
+    def one(phi, weight, count):
+        def log_joint(z):
+            return count * jnp.sin(weight @ z) - 0.5 * jnp.sum(z**2)
+
+        return objective(log_joint, posterior_of(phi), key=KEY)
+
+    def total(phi, of_each):
+        return of_each @ jax.vmap(one, in_axes=(None, 0, 0))(phi, weights, counts)
+
+    each = [quick_jit(jax.grad(one))(phi, *pair) for pair in zip(weights, counts, strict=True)]
+    scaled = jax.tree.map(lambda one, two: -3.0 * one + 2.0 * two, *each)
+    assert_trees_close(quick_jit(jax.grad(total))(phi, jnp.array([-3.0, 2.0])), scaled)
+    only = quick_jit(jax.grad(total))(phi, jnp.array([0.0, 1.0]))
+    assert_trees_close(only, each[1])
+    within = quick_jit(jax.vmap(jax.grad(one), in_axes=(None, 0, 0)))(phi, weights, counts)
+    assert_trees_close(within, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
 
 
 def test_new_keys_and_parameters_do_not_retrace():

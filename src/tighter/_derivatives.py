@@ -1,4 +1,4 @@
-"""Values whose derivative is another's, scaled, or refused: identities with a rule of their own."""
+"""Values whose derivative is another's, a sum, or refused: identities with a rule of their own."""
 
 from __future__ import annotations
 
@@ -6,19 +6,46 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 
-@jax.custom_jvp
-def scale_derivative(z: Float[Array, ...], factor: Float[Array, ""]) -> Float[Array, ...]:
-    """z, with its derivative multiplied by a factor on the way."""
-    return z
+def tap(z: PyTree, other: PyTree, a: Array, b: Array) -> tuple[PyTree, Array, Array]:
+    """z, with its derivative plus a factor times that of the same value on another path.
+
+    The factor need not be known yet: it is the cotangent of a over that of b when they come back.
+    So a factor that is a function of what is computed from z costs no second pass. Backward only.
+
+    Args:
+        z: Floating-point arrays.
+        other: The same values, on another path.
+        a: Zero, with an axis for each `vmap` under which the factor varies; a scalar, or of as many
+            axes as the arrays.
+        b: The same.
+
+    Returns:
+        z, a and b.
+    """
+    # Over each axis of a, lest a cotangent be the sum over it.
+    z = jax.tree.map(lambda leaf: jnp.where(False, a.astype(leaf.dtype), leaf), z)  # noqa: FBT003
+    return _tap(z, other, a, b)
 
 
-@scale_derivative.defjvp
-def _scale_derivative_jvp(primals, tangents):
-    z, factor = primals
-    return z, tangents[0] * jax.lax.stop_gradient(factor)
+@jax.custom_vjp
+def _tap(z: PyTree, other: PyTree, a: Array, b: Array) -> tuple[PyTree, Array, Array]:
+    return z, a, b
+
+
+def _tap_forward(z: PyTree, other: PyTree, a: Array, b: Array) -> tuple[tuple, tuple]:
+    return (z, a, b), (a, b)
+
+
+def _tap_backward(zeros: tuple, cotangents: tuple) -> tuple:
+    of_z, of_a, of_b = cotangents
+    factor = jnp.where(of_b == 0, 0, of_a / jnp.where(of_b == 0, 1, of_b))
+    return of_z, jax.tree.map(lambda ct: ct * factor.astype(ct.dtype), of_z), *zeros
+
+
+_tap.defvjp(_tap_forward, _tap_backward)
 
 
 @jax.custom_jvp

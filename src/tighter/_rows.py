@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, Key, PyTree
 
+from tighter._chunks import map_chunks
 from tighter._errors import InputError
 
 
@@ -35,11 +36,11 @@ class Rows(eqx.Module):
 
     def evaluate(
         self, function: Callable[..., Array], draws: Int[Array, "batch draws"], *columns: Array
-    ) -> Array:
+    ) -> PyTree:
         """One function of every draw named, flattened to rows.
 
         Args:
-            function: (log_joint_of, x, posterior, key, *column entries) -> scalar or array.
+            function: (log_joint_of, x, posterior, key, *column entries) -> array, or several.
             draws: Indices of draws, for each example.
             columns: Further arguments, shape (batch, draws) each.
 
@@ -47,7 +48,7 @@ class Rows(eqx.Module):
             Shape (batch, draws, *shape of the function's value).
         """
 
-        def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> Array:
+        def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> PyTree:
             posterior = eqx.combine(batched, self.shared)
             if hasattr(posterior, "stratum"):  # drawn from one of several in turn
                 posterior = posterior.stratum(draw)
@@ -62,7 +63,27 @@ class Rows(eqx.Module):
         per_example = jax.tree.map(spread, (self.xs, self.batched, self.keys))
         per_draw = (column.reshape(-1) for column in (draws, *columns))
         values = jax.vmap(row)(*per_example, *per_draw)
-        return values.reshape(*draws.shape, *values.shape[1:])
+        return jax.tree.map(lambda leaf: leaf.reshape(*draws.shape, *leaf.shape[1:]), values)
+
+    def in_chunks(
+        self,
+        function: Callable[..., Array],
+        draws: Int[Array, "batch draws"],
+        *columns: Array,
+        chunk_size: int | None,
+    ) -> PyTree:
+        """`evaluate`, a chunk of draws (of all examples) at a time; so on the way back too."""
+
+        def chunk(positions: Int[Array, " chunk"]) -> PyTree:
+            taken = (column[:, positions] for column in columns)
+            values = self.evaluate(function, draws[:, positions], *taken)
+            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), values)
+
+        num = draws.shape[1]
+        if chunk_size is not None and chunk_size < num:
+            chunk = jax.checkpoint(chunk)
+        values = map_chunks(chunk, num, chunk_size)
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), values)
 
     def take(self, examples: Int[Array, " some"]) -> Rows:
         """Some of the examples."""

@@ -23,12 +23,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution, Independent
 
-from tighter._chunks import map_chunks
 from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
-from tighter.distributions import Posterior, check_posterior, draw, kl, name_of, stop_parameters
+from tighter.distributions import Posterior, check_posterior, draw, kl, name_of
 from tighter.gradients import Estimator, Reparameterized
 
 Schedule = Callable[[Array], Any]
@@ -87,25 +86,15 @@ class _ClosedForm(eqx.Module):
         )
         num = self.num_samples
         draws = jnp.broadcast_to(jnp.arange(num), (rows.keys.shape[0], num))
-
-        def over_draws(function: Callable[..., Array], *columns: Array) -> Array:
-            def chunk(positions: Array) -> Array:
-                taken = (column[:, positions] for column in columns)
-                return rows.evaluate(function, draws[:, positions], *taken).T
-
-            chunked = self.chunk_size is not None and self.chunk_size < num
-            return map_chunks(jax.checkpoint(chunk) if chunked else chunk, num, self.chunk_size).T
-
         if self.gradient.uses_path:
-            return jnp.mean(over_draws(_moving), axis=1)
-        values = over_draws(_held)
-        coefficients = jax.vmap(lambda f: self.gradient.coefficients(ELBO(), f))(
+            return jnp.mean(rows.in_chunks(_moving, draws, chunk_size=self.chunk_size), axis=1)
+        values, log_density = rows.in_chunks(_held, draws, chunk_size=self.chunk_size)
+        model, score, _ = jax.vmap(lambda f: self.gradient.coefficients(ELBO(), f))(
             jax.lax.stop_gradient(values)
         )
-        score = over_draws(_score, coefficients.score + coefficients.model)
         return with_gradient_of(
             jax.lax.stop_gradient(jnp.mean(values, axis=1)),
-            jnp.sum(coefficients.model * values + score, axis=1),
+            jnp.sum(model * values + (score + model) * log_density, axis=1),
         )
 
 
@@ -286,18 +275,13 @@ def _by_unit(posterior: Any, prior: Any) -> Float[Array, " units"]:
     return jnp.reshape(kl(q, p), -1)
 
 
-def _held(log_likelihood_of, x, posterior, key):
-    z = jax.lax.stop_gradient(draw(posterior, key=key))
-    return _scalar(log_likelihood_of(x)(z))
-
-
 def _moving(log_likelihood_of, x, posterior, key):
     return _scalar(log_likelihood_of(x)(draw(posterior, key=key)))
 
 
-def _score(log_likelihood_of, x, posterior, key, coefficient):
-    z = jax.lax.stop_gradient(draw(stop_parameters(posterior), key=key))
-    return coefficient * posterior.log_prob(z)
+def _held(log_likelihood_of, x, posterior, key):
+    z = jax.lax.stop_gradient(draw(posterior, key=key))
+    return _scalar(log_likelihood_of(x)(z)), posterior.log_prob(z)
 
 
 def _scalar(value: Array) -> Float[Array, ""]:

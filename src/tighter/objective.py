@@ -1,18 +1,13 @@
-"""Draws to log weights to a bound to its gradient: the one place that forms log p - log q.
+"""Draws to log weights to a bound to its gradient.
 
-In two passes over the draws. First the log weights, with no gradient; from them the bound and the
-estimator's coefficients. Then a surrogate whose derivative is
-
-    sum_k model_k grad_theta log p(x, z_k) + score_k grad_phi log q(z_k)
-        + path_k grad_z[log p(x, z) - log q(z)] dz_k/dphi.
-
-The model's and the path's part share one backward pass through log p: the coefficient in front is
-model_k, and the cotangent of z_k is multiplied by path_k / model_k on its way back. Where all draws
-are kept, the second pass repeats the first one's computation and XLA merges the two.
+One pass over the draws gives their log weights; from these follow the bound and the estimator's
+coefficients, which go back through the same pass (`tighter._log_weights`). Only where few of the
+draws are backpropagated there are two passes: all draws forward, then the few.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,16 +16,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._chunks import map_chunks
-from tighter._derivatives import scale_derivative, with_gradient_of, with_second_path
+from tighter._derivatives import with_gradient_of
+from tighter._log_weights import Drawn, Way, held, held_model, path_of, surrogate, way_of
 from tighter._resampling import systematic
-from tighter._rows import Rows, check_scalar, rows_of_batch
+from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, Bound, Custom, as_bound
 from tighter.distributions import (
     Posterior,
     check_posterior,
     check_supports,
-    draw,
     stop_parameters,
 )
 from tighter.gradients import (
@@ -39,8 +33,6 @@ from tighter.gradients import (
     DoublyReparameterized,
     Draws,
     Estimator,
-    GeneralizedDoublyReparameterized,
-    Reparameterized,
 )
 
 LogJoint = Callable[[Any], Array]
@@ -133,8 +125,7 @@ class Objective(eqx.Module):
     @property
     def bias(self) -> Bias:
         """What the estimator says of this bound with this many draws."""
-        one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
-        return self.gradient.bias(ELBO() if one_draw else self.bound)
+        return self.gradient.bias(self._followed)
 
     def at(self, step: Any) -> Objective:
         """The same at every step of training."""
@@ -192,33 +183,30 @@ class Objective(eqx.Module):
         )
         self._check_strata(rows.example_posterior())
         num_batch, num_draws = rows.keys.shape[0], self.num_outer * self.num_samples
-        all_draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
+        draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
+        if self.num_backward is None or self.num_backward == self.num_samples:
+            drawn = self._over_draws(rows, way_of(self.gradient, self._followed), draws)
+            values, coefficients = self._coefficients(drawn.log_weight)
+            return with_gradient_of(values, jnp.sum(surrogate(drawn, coefficients), axis=1))
 
-        log_weights = self._over_draws(stop_parameters(rows), log_weight, all_draws)
-        log_weights = jax.lax.stop_gradient(log_weights)
-        log_weights = log_weights.reshape(num_batch, self.num_outer, self.num_samples)
-        values = jnp.mean(jax.vmap(jax.vmap(self.bound))(log_weights), axis=1)
+        # All draws forward, with their score; few of them again, to go back through log p.
+        scored = Way(held) if self.gradient.uses_score else Way(held_model)
+        log_weights, log_density, _ = self._over_draws(_with_model_held(rows), scored, draws)
+        values, (model, score, path) = self._coefficients(log_weights)
+        picked, factor = self._resample(rows.keys, model, path)
+        model, path = (factor * jnp.take_along_axis(c, picked, axis=1) for c in (model, path))
+        way = path_of(self.gradient, self._followed, score=False)
+        shares = surrogate(self._over_draws(rows, way, picked), Coefficients(model, score, path))
+        total = jnp.sum(shares, axis=1)
+        if log_density is not None:
+            total = total + jnp.sum(score * log_density, axis=1)
+        return with_gradient_of(values, total)
 
-        coefficients = jax.vmap(jax.vmap(self._outer_coefficients))(log_weights)
-        model, score, path = (c.reshape(num_batch, num_draws) for c in coefficients)
-        draws, surrogate = all_draws, 0.0
-        resampled = self.num_backward is not None and self.num_backward < self.num_samples
-        # (a, -a, a) is the derivative of a (log p - log q) with no stop: one term for all three.
-        total = isinstance(self.gradient, Reparameterized) and not resampled
-        if self.gradient.uses_score and not total:
-            scores = self._over_draws(rows, _score_term, all_draws, score, remat=True)
-            surrogate = jnp.sum(scores, axis=1)
-        if resampled:
-            draws, factor = self._resample(rows.keys, model, path)
-            model, path = (factor * jnp.take_along_axis(c, draws, axis=1) for c in (model, path))
-        if total:
-            term = total_term
-        elif isinstance(self.gradient, GeneralizedDoublyReparameterized):
-            term = _generalized_term
-        else:
-            term = path_term if self.gradient.uses_path else _model_term
-        terms = self._over_draws(rows, term, draws, model, path, remat=True)
-        return with_gradient_of(values, surrogate + jnp.sum(terms, axis=1))
+    @property
+    def _followed(self) -> Bound:
+        """The bound, or the ELBO where one draw makes them the same."""
+        one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
+        return ELBO() if one_draw else self.bound
 
     def _check_strata(self, posterior: Posterior) -> None:
         """Refuse an estimator that doesn't hold where draws are of one expert in turn."""
@@ -237,30 +225,23 @@ class Objective(eqx.Module):
                 "the mixture: use GeneralizedDoublyReparameterized or Reparameterized"
             )
 
-    def _outer_coefficients(self, log_weights: Float[Array, " K"]) -> Coefficients:
-        """The estimator's coefficients for one of the M bounds, whose mean is taken."""
-        coefficients = self.gradient.coefficients(self.bound, log_weights)
-        return Coefficients(*(c / self.num_outer for c in coefficients))
+    def _coefficients(
+        self, log_weights: Float[Array, "batch draws"]
+    ) -> tuple[Float[Array, " batch"], Coefficients]:
+        """Each example's bound, and the estimator's coefficients of its draws."""
+        groups = (log_weights.shape[0], self.num_outer, self.num_samples)
+        grouped = jax.lax.stop_gradient(log_weights).reshape(groups)
+        values = jnp.mean(jax.vmap(jax.vmap(self.bound))(grouped), axis=1)
+        of_one = jax.vmap(jax.vmap(lambda ell: self.gradient.coefficients(self.bound, ell)))
+        coefficients = jax.tree.map(
+            lambda c: (c / self.num_outer).reshape(log_weights.shape), of_one(grouped)
+        )
+        return values, coefficients
 
-    def _over_draws(
-        self,
-        rows: Rows,
-        function: Callable[..., Array],
-        draws: Int[Array, "batch draws"],
-        *columns: Float[Array, "batch draws"],
-        remat: bool = False,
-    ) -> Float[Array, "batch draws"]:
-        """`function` of every draw, a chunk of draws (of all examples) at a time."""
-
-        def chunk(positions: Int[Array, " chunk"]) -> Float[Array, "chunk batch"]:
-            taken = (column[:, positions] for column in columns)
-            return rows.evaluate(function, draws[:, positions], *taken).T
-
-        num = draws.shape[1]
-        chunked = self.chunk_size is not None and self.chunk_size < num
-        if remat and chunked:
-            chunk = jax.checkpoint(chunk)
-        return map_chunks(chunk, num, self.chunk_size).T
+    def _over_draws(self, rows: Rows, way: Way, draws: Int[Array, "batch draws"]) -> Drawn:
+        """What the draws named give, a chunk of them (of all examples) at a time."""
+        zeros = way.zeros(rows, draws)
+        return rows.in_chunks(way.function, draws, *zeros, chunk_size=self.chunk_size)
 
     def _resample(
         self,
@@ -279,60 +260,9 @@ class Objective(eqx.Module):
         return picked.reshape(groups[0], -1), factor.reshape(groups[0], -1)
 
 
-def _evaluate(log_joint_of: Callable[[Any], LogJoint], x: PyTree, z: PyTree) -> Float[Array, ""]:
-    return check_scalar(log_joint_of(x)(z), "log_joint(z)", "sum the log densities")
-
-
-def _density(posterior: Posterior, z: PyTree) -> Float[Array, ""]:
-    return check_scalar(
-        posterior.log_prob(z), "posterior.log_prob(z)", "write .to_event() for a vector"
-    )
-
-
-def log_weight(log_joint_of, x, posterior, key):
-    """Log p(x, z) − log q(z|x) at one draw z, in nats, with no derivative through the draw."""
-    z = jax.lax.stop_gradient(draw(posterior, key=key))
-    return _evaluate(log_joint_of, x, z) - _density(posterior, z)
-
-
-def _score_term(log_joint_of, x, posterior, key, score):
-    z = jax.lax.stop_gradient(draw(posterior, key=key))
-    return score * _density(posterior, z)
-
-
-def _model_term(log_joint_of, x, posterior, key, model, path):
-    z = jax.lax.stop_gradient(draw(posterior, key=key))
-    return model * _evaluate(log_joint_of, x, z)
-
-
-def total_term(log_joint_of, x, posterior, key, model, path):
-    """A draw's share of the surrogate of (a, −a, a), model = a: nothing is stopped."""
-    z = draw(posterior, key=key)
-    return model * (_evaluate(log_joint_of, x, z) - _density(posterior, z))
-
-
-def path_term(log_joint_of, x, posterior, key, model, path):
-    """A draw's share of the surrogate but for the score: z moves path / model times as far."""
-    # A draw with a path but no weight in the model would be divided by zero: it gets a weight far
-    # below rounding instead.
-    least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
-    model = jnp.where((jnp.abs(model) < least) & (path != 0), least, model)
-    ratio = path / jnp.where(model == 0, 1, model)
-    z = draw(posterior, key=key)
-    z = jax.tree.map(
-        lambda leaf: scale_derivative(leaf, ratio) if eqx.is_inexact_array(leaf) else leaf, z
-    )
-    return model * (_evaluate(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
-
-
-def _generalized_term(log_joint_of, x, posterior, key, model, path):
-    if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
-        return path_term(log_joint_of, x, posterior, key, model, path)
-    z = draw(posterior, key=key)
-    held, other = stop_parameters(posterior), posterior.carry(z)
-    moving = with_second_path(z, other, (path - model) / jnp.where(model == 0, 1, model))
-    own = model * (_evaluate(log_joint_of, x, moving) - _density(held, moving))
-    return own - model * (held.drawn_log_prob(other) - _density(held, other))
+def _with_model_held(rows: Rows) -> Rows:
+    """The rows with no derivative but by the posteriors."""
+    return dataclasses.replace(rows, log_joint_of=stop_parameters(rows.log_joint_of))
 
 
 def _resampling_key(key: Key[Array, ""]) -> Key[Array, ""]:

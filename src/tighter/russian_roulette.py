@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._derivatives import with_gradient_of
+from tighter._log_weights import Way, log_weight, surrogate, way_of
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import Bound, Side
 from tighter.distributions import check_posterior, stop_parameters
-from tighter.gradients import DoublyReparameterized, Estimator, Reparameterized
-from tighter.objective import log_weight, path_term, total_term
+from tighter.gradients import Coefficients, DoublyReparameterized, Estimator
 
 
 class SUMO(eqx.Module):
@@ -109,10 +109,9 @@ class SUMO(eqx.Module):
         log_weights = _log_weights(stop_parameters(rows), counts, self.max_samples)
         bounds = jax.vmap(self._nested)(counts)
         values = jax.vmap(lambda bound, weights: bound(weights))(bounds, log_weights)
-        model_part, _, path = jax.vmap(self.gradient.coefficients)(bounds, log_weights)
-        term = total_term if isinstance(self.gradient, Reparameterized) else path_term
-        surrogate = _surrogate(rows, counts, model_part, path, term)
-        return with_gradient_of(values, surrogate)
+        coefficients = jax.vmap(self.gradient.coefficients)(bounds, log_weights)
+        way = way_of(self.gradient, Nested(jnp.ones(1)))
+        return with_gradient_of(values, _surrogate(rows, counts, coefficients, way))
 
     def _count(self, key: Key[Array, ""]) -> Int[Array, ""]:
         """Draws of one example, m + 𝒦: 𝒦 ≥ k with probability 1/k."""
@@ -212,25 +211,21 @@ def _log_weights(rows: Rows, counts: Int[Array, " batch"], most: int) -> Float[A
 
 
 def _surrogate(
-    rows: Rows,
-    counts: Int[Array, " batch"],
-    model: Float[Array, "batch most"],
-    path: Float[Array, "batch most"],
-    term: Any,
+    rows: Rows, counts: Int[Array, " batch"], coefficients: Coefficients, way: Way
 ) -> Float[Array, " batch"]:
     """Zeros, with the derivative of the sum of each example's terms; a loop of unknown length."""
     moving, rest = eqx.partition(rows, eqx.is_inexact_array)
     blocks = _Blocks(jnp.cumsum(counts))
 
     @jax.custom_vjp
-    def zeros(moving: PyTree, model: Array, path: Array) -> Float[Array, " batch"]:
+    def zeros(moving: PyTree, coefficients: Coefficients) -> Float[Array, " batch"]:
         return jnp.zeros(counts.shape[0])
 
-    def forward(moving: PyTree, model: Array, path: Array) -> tuple[Array, PyTree]:
-        return zeros(moving, model, path), (moving, model, path)
+    def forward(moving: PyTree, coefficients: Coefficients) -> tuple[Array, PyTree]:
+        return zeros(moving, coefficients), (moving, coefficients)
 
     def backward(held: PyTree, cotangent: Float[Array, " batch"]) -> PyTree:
-        moving, model, path = held
+        moving, coefficients = held
 
         def block(i: Int[Array, ""], gradient: PyTree) -> PyTree:
             example, draw, real = blocks.places(i)
@@ -238,14 +233,16 @@ def _surrogate(
 
             def total(moving: PyTree) -> Float[Array, ""]:
                 taken = eqx.combine(moving, rest).take(example)
-                columns = (c[example, draw][:, None] for c in (model, path))
-                return jnp.sum(scale * taken.evaluate(term, draw[:, None], *columns)[:, 0])
+                column = draw[:, None]
+                drawn = taken.evaluate(way.function, column, *way.zeros(taken, column))
+                of_block = jax.tree.map(lambda c: c[example, draw][:, None], coefficients)
+                return jnp.sum(scale * surrogate(drawn, of_block)[:, 0])
 
             return jax.tree.map(jnp.add, gradient, jax.grad(total)(moving))
 
         start = jax.tree.map(jnp.zeros_like, moving)
         gradient = jax.lax.fori_loop(0, blocks.num, block, start)
-        return gradient, jnp.zeros_like(model), jnp.zeros_like(path)
+        return gradient, jax.tree.map(jnp.zeros_like, coefficients)
 
     zeros.defvjp(forward, backward)
-    return zeros(moving, *jax.lax.stop_gradient((model, path)))
+    return zeros(moving, jax.lax.stop_gradient(coefficients))

@@ -112,7 +112,7 @@ def diagonal_derivative(
     r"""$\partial f_k / \partial \ell_k$ for every k, by K forward-mode derivatives."""
 
     def one(basis: Float[Array, " K"]) -> Float[Array, ""]:
-        return jnp.vdot(basis, jax.jvp(function, (at,), (basis,))[1])
+        return jnp.sum(basis * jax.jvp(function, (at,), (basis,))[1])
 
     return jax.vmap(one)(jnp.eye(at.shape[0], dtype=at.dtype))
 

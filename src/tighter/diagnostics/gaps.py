@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
+from tighter._log_weights import log_weight
 from tighter._rows import Rows
 from tighter.bounds import ELBO
 from tighter.diagnostics._free_parameters import check_free_parameters, free_parameters
@@ -26,7 +27,7 @@ from tighter.diagnostics._posteriors import (
 )
 from tighter.distributions import is_reparameterizable
 from tighter.gradients import LeaveOneOut, ScoreFunction, StickingTheLanding
-from tighter.objective import Objective, log_weight
+from tighter.objective import Objective
 
 # Examples optimized side by side, draws of each in a step, and rows through the decoder at a time
 # where draws are weighed.

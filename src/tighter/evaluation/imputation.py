@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._log_weights import log_weight
 from tighter._rows import Rows
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
-from tighter.objective import log_weight
 
 _NUMBERS, _DRAWS = 4_000_000, 250
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._log_weights import log_weight
 from tighter._rows import Rows, rows_of_batch
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.psis import pareto_tail, tail_size
 from tighter.evaluation.verdicts import verdict
-from tighter.objective import log_weight
 
 # Rows through the decoder at a time: large enough for the matrix products, small enough for the
 # cache. Draws of one example stay together, so that the largest weights are sorted out seldom.

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
+from tighter._log_weights import log_weight
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import log_likelihood
 from tighter.models.topics.documents import checked_documents
-from tighter.objective import log_weight
 
 
 class Perplexity(NamedTuple):

@@ -14,12 +14,12 @@ from rich.progress import track
 from scipy.special import logsumexp
 
 from tighter._errors import InputError
+from tighter._log_weights import log_weight
 from tighter._rows import Rows
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import rows_of_all
 from tighter.evaluation.psis import pareto_k, tail_size
 from tighter.evaluation.verdicts import TRUSTED
-from tighter.objective import log_weight
 
 # Groups of draws, the mean of each of which is a bound's weight.
 _GROUPS = 32

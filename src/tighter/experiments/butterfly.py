@@ -40,11 +40,11 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, Normal
 
+from tighter._log_weights import log_weight
 from tighter.bounds import IWAE
 from tighter.distributions import Mixture, Posterior
 from tighter.experiments.record import Recorder
 from tighter.models import LatentVariableModel
-from tighter.objective import log_weight
 
 FLOOR = 1e-3
 DATA, POINTS = 3000, 100

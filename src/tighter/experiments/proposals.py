@@ -27,9 +27,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import MultivariateNormal
 
+from tighter._log_weights import log_weight
 from tighter.experiments.record import Recorder
 from tighter.models import LinearGaussian
-from tighter.objective import log_weight
 
 LATENT, FEATURES, SCALE = 3, 6, 0.5
 DRAWS = 2**20

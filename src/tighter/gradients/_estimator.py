@@ -89,6 +89,13 @@ class Estimator(eqx.Module):
         """
         return self.uses_score
 
+    def path_is_model(self, bound: Bound) -> bool:
+        """Whether every path coefficient is the model's by construction.
+
+        Then draws need nothing on their way back, and forward-mode derivatives are there too.
+        """
+        return False
+
     def min_samples(self, bound: Bound) -> int:
         """The fewest draws for which the pair is defined: what the bound needs, or more."""
         return bound.min_samples

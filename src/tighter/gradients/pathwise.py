@@ -48,6 +48,10 @@ class Reparameterized(Estimator):
         """No: the total derivative holds for any density."""
         return False
 
+    def path_is_model(self, bound: Bound) -> bool:
+        """Yes: a."""
+        return True
+
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, −a, a)."""
         weights = as_bound(bound).weights(log_weights)
@@ -71,6 +75,10 @@ class StickingTheLanding(Estimator):
 
     uses_score: ClassVar[bool] = False
     uses_path: ClassVar[bool] = True
+
+    def path_is_model(self, bound: Bound) -> bool:
+        """Yes: a."""
+        return True
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, 0, a)."""
@@ -108,6 +116,10 @@ class DoublyReparameterized(Estimator):
     def asks_own_density(self, bound: Bound) -> bool:
         """Yes, where the bound has curvature."""
         return not as_bound(bound).is_linear
+
+    def path_is_model(self, bound: Bound) -> bool:
+        """Where the bound has no curvature."""
+        return as_bound(bound).is_linear
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, 0, a − h)."""

@@ -1,0 +1,192 @@
+"""log p − log q of one draw, and the ways in which its derivative goes.
+
+One pass over a draw makes its log weight; the coefficients of the estimator are functions of all
+log weights, and come after it. So a pass gives whatever they will multiply (`Drawn`), and
+`surrogate` is the number whose derivative is the estimate:
+
+    sum_k model_k grad_theta log p(x, z_k) + score_k grad_phi log q(z_k)
+        + path_k grad_z[log p(x, z) - log q(z)] dz_k/dphi.
+
+Model and path share one way back through log p, with model_k in front. Where path_k differs, the
+draw goes through `tap`: path_k / model_k arrives there with the cotangent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from tighter._derivatives import tap, with_gradient_of
+from tighter._rows import Rows, check_scalar
+from tighter.bounds import Bound
+from tighter.distributions import Posterior, draw, stop_parameters
+from tighter.gradients import (
+    Coefficients,
+    Estimator,
+    GeneralizedDoublyReparameterized,
+    Reparameterized,
+)
+
+
+class Drawn(NamedTuple):
+    """What a pass over draws gives.
+
+    Attributes:
+        log_weight: log p(x, z) − log q(z|x) in nats, with the derivatives that the model's
+            coefficient multiplies (and the path's, in proportion).
+        log_density: log q(z|x) of the draw held fixed, with the derivative by q's parameters that
+            the score's coefficient multiplies; None where there is no score.
+        tapped: Zeros in whose places path / model and 1 come back to the draw; None without a tap.
+    """
+
+    log_weight: Float[Array, ...]
+    log_density: Float[Array, ...] | None = None
+    tapped: tuple[Float[Array, ...], Float[Array, ...]] | None = None
+
+
+def log_weight(log_joint_of, x, posterior, key):
+    """Log p(x, z) − log q(z|x) at one draw z, in nats, with no derivative through the draw."""
+    z = jax.lax.stop_gradient(draw(posterior, key=key))
+    return _log_joint(log_joint_of, x, z) - _density(posterior, z)
+
+
+def way_of(estimator: Estimator, bound: Bound) -> Way:
+    """How a draw is evaluated for an estimator that gets every draw in its one pass."""
+    # (a, −a, a) is the derivative of a (log p − log q) with no stop: one term for all three.
+    if isinstance(estimator, Reparameterized):
+        return Way(total)
+    return path_of(estimator, bound, score=estimator.uses_score)
+
+
+def path_of(estimator: Estimator, bound: Bound, *, score: bool) -> Way:
+    """How a draw is evaluated whose path is apart from its score, with the score or without."""
+    if not estimator.uses_path:
+        return Way(held if score else held_model)
+    if isinstance(estimator, GeneralizedDoublyReparameterized):
+        return Way(generalized, taps=True)
+    if estimator.path_is_model(bound):
+        return Way(_with_score(moving) if score else moving)
+    return Way(_with_score(tapped) if score else tapped, taps=True)
+
+
+class Way(NamedTuple):
+    """A function of one draw, and whether it takes two zeros for `tap`."""
+
+    function: Callable[..., Drawn]
+    taps: bool = False
+
+    def zeros(self, rows: Rows, like: Array) -> tuple[Array, ...]:
+        """What the function takes beside the draw, an entry each.
+
+        The zeros have the axes of every `vmap` around that a log weight has: without them what
+        comes back in their places would be the sum over such an axis. They are taken from the log
+        weight of one draw, which nothing else needs, and which the compiler leaves out.
+        """
+        if not self.taps:
+            return ()
+        first = stop_parameters(rows).take(jnp.zeros(1, int))
+        one = first.evaluate(log_weight, jnp.zeros((1, 1), int))
+        zeros = jnp.broadcast_to(jnp.where(False, one, 0), like.shape)  # noqa: FBT003
+        return zeros, zeros
+
+
+def surrogate(drawn: Drawn, coefficients: Coefficients) -> Float[Array, ...]:
+    """Each draw's share of a number whose derivative is the coefficients' sum."""
+    model, score, path = coefficients
+    if drawn.tapped is None:
+        shares = model * drawn.log_weight
+    else:
+        model, ratio = path_ratio(model, path)
+        shares = model * drawn.log_weight + (ratio * drawn.tapped[0] + drawn.tapped[1])
+    return shares if drawn.log_density is None else shares + score * drawn.log_density
+
+
+def path_ratio(model: Array, path: Array) -> tuple[Array, Array]:
+    """Model coefficients, and how many times as far their draws are to move."""
+    # A draw with a path but no weight in the model would be divided by zero: it gets a weight far
+    # below rounding instead.
+    least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
+    model = jnp.where((jnp.abs(model) < least) & (path != 0), least, model)
+    return model, path / jnp.where(model == 0, 1, model)
+
+
+def held(log_joint_of, x, posterior, key):
+    """The draw held fixed: derivatives by the model's parameters, and by q's in log q."""
+    z = jax.lax.stop_gradient(draw(posterior, key=key))
+    log_density = _density(posterior, z)
+    log_p = _log_joint(log_joint_of, x, z)
+    return Drawn(log_p - jax.lax.stop_gradient(log_density), log_density)
+
+
+def held_model(log_joint_of, x, posterior, key):
+    """The draw held fixed: derivatives by the model's parameters alone."""
+    drawn = held(log_joint_of, x, stop_parameters(posterior), key)
+    return drawn._replace(log_density=None)
+
+
+def total(log_joint_of, x, posterior, key):
+    """Nothing is stopped."""
+    z = draw(posterior, key=key)
+    return Drawn(_log_joint(log_joint_of, x, z) - _density(posterior, z))
+
+
+def moving(log_joint_of, x, posterior, key):
+    """The draw moves with q, and q's density does not."""
+    z = draw(posterior, key=key)
+    return Drawn(_log_joint(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
+
+
+def tapped(log_joint_of, x, posterior, key, *zeros):
+    """The same, the draw moving path / model times as far."""
+    z = draw(posterior, key=key)
+    z, zeros = _tap(jax.lax.stop_gradient(z), z, zeros)
+    log_p = _log_joint(log_joint_of, x, z)
+    return Drawn(log_p - _density(stop_parameters(posterior), z), tapped=zeros)
+
+
+def generalized(log_joint_of, x, posterior, key, *zeros):
+    """A draw of another density than it is weighed by: −h goes along a path of its own."""
+    if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
+        return tapped(log_joint_of, x, posterior, key, *zeros)
+    z = draw(posterior, key=key)
+    stopped, other = stop_parameters(posterior), posterior.carry(z)
+    z, (a, b) = _tap(z, other, zeros)
+    value = _log_joint(log_joint_of, x, z) - _density(stopped, z)
+    apart = stopped.drawn_log_prob(other) - _density(stopped, other)
+    # The draw's own path has the model's coefficient, the other one path − model.
+    return Drawn(with_gradient_of(value, value - apart), tapped=(a, b - a))
+
+
+def _with_score(way: Callable[..., Drawn]) -> Callable[..., Drawn]:
+    def both(log_joint_of, x, posterior, key, *zeros):
+        drawn = way(log_joint_of, x, posterior, key, *zeros)
+        return drawn._replace(log_density=held_density(posterior, key))
+
+    return both
+
+
+def held_density(posterior, key):
+    """Log q of the draw held fixed."""
+    return _density(posterior, jax.lax.stop_gradient(draw(posterior, key=key)))
+
+
+def _tap(z: PyTree, other: PyTree, zeros: tuple) -> tuple[PyTree, tuple]:
+    """`tap` of the floating-point leaves."""
+    floating, rest = eqx.partition(z, eqx.is_inexact_array)
+    floating, *zeros = tap(floating, eqx.filter(other, eqx.is_inexact_array), *zeros)
+    return eqx.combine(floating, rest), tuple(zeros)
+
+
+def _log_joint(log_joint_of: Callable[[Any], Callable], x: PyTree, z: PyTree) -> Float[Array, ""]:
+    return check_scalar(log_joint_of(x)(z), "log_joint(z)", "sum the log densities")
+
+
+def _density(posterior: Posterior, z: PyTree) -> Float[Array, ""]:
+    return check_scalar(
+        posterior.log_prob(z), "posterior.log_prob(z)", "write .to_event() for a vector"
+    )
