@@ -11,8 +11,9 @@ the loop's body; 17 is the least: 6 of the networks forward, 6 for the weights' 
 what lies between. More say that XLA did not merge passes.
 
 A second table has, for K = 50, `num_backward` = 8 and 4: their step over our full one, and over the
-full one by hand. Expect ratios near 1 for `batch`, little more for `vmap`, and well below .6 with 8
-of 50 draws backward; a quiet machine takes some five minutes, half of it for compiling.
+full one by hand. They take 20 products, for the draws kept go through the decoder once more. Expect
+ratios near 1 for `batch`, a little more for `vmap`, and about half to two thirds of a full step with
+8 of 50 draws backward. A quiet machine takes some five minutes, half of it for compiling.
 """
 
 from __future__ import annotations
