@@ -12,7 +12,7 @@ what lies between. More say that XLA did not merge passes.
 
 A second table has, for K = 50, `num_backward` = 8 and 4: their step over our full one, and over the
 full one by hand. They take 20 products, for the draws kept go through the decoder once more. Expect
-ratios near 1 for `batch`, a little more for `vmap`, and about half to two thirds of a full step with
+ratios near 1 for `batch`, a little more for `vmap`, and half to two thirds of a full step with
 8 of 50 draws backward. A quiet machine takes some five minutes, half of it for compiling.
 """
 
