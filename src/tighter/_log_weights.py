@@ -90,7 +90,8 @@ class Way(NamedTuple):
         if not self.taps:
             return ()
         first = stop_parameters(rows).take(jnp.zeros(1, int))
-        one = first.evaluate(log_weight, jnp.zeros((1, 1), int))
+        # What a closure holds has been stopped only once its value is.
+        one = jax.lax.stop_gradient(first.evaluate(log_weight, jnp.zeros((1, 1), int)))
         zeros = jnp.broadcast_to(jnp.where(False, one, 0), like.shape)  # noqa: FBT003
         return zeros, zeros
 
@@ -178,8 +179,8 @@ def held_density(posterior, key):
 def _tap(z: PyTree, other: PyTree, zeros: tuple) -> tuple[PyTree, tuple]:
     """`tap` of the floating-point leaves."""
     floating, rest = eqx.partition(z, eqx.is_inexact_array)
-    floating, *zeros = tap(floating, eqx.filter(other, eqx.is_inexact_array), *zeros)
-    return eqx.combine(floating, rest), tuple(zeros)
+    floating, a, b = tap(floating, eqx.filter(other, eqx.is_inexact_array), *zeros)
+    return eqx.combine(floating, rest), (a, b)
 
 
 def _log_joint(log_joint_of: Callable[[Any], Callable], x: PyTree, z: PyTree) -> Float[Array, ""]:

@@ -35,7 +35,7 @@ class Rows(eqx.Module):
     keys: Key[Array, " batch"]
 
     def evaluate(
-        self, function: Callable[..., Array], draws: Int[Array, "batch draws"], *columns: Array
+        self, function: Callable[..., PyTree], draws: Int[Array, "batch draws"], *columns: Array
     ) -> PyTree:
         """One function of every draw named, flattened to rows.
 
@@ -67,7 +67,7 @@ class Rows(eqx.Module):
 
     def in_chunks(
         self,
-        function: Callable[..., Array],
+        function: Callable[..., PyTree],
         draws: Int[Array, "batch draws"],
         *columns: Array,
         chunk_size: int | None,

@@ -125,7 +125,7 @@ class Objective(eqx.Module):
     @property
     def bias(self) -> Bias:
         """What the estimator says of this bound with this many draws."""
-        return self.gradient.bias(self._followed)
+        return self.gradient.bias(self.followed)
 
     def at(self, step: Any) -> Objective:
         """The same at every step of training."""
@@ -185,7 +185,7 @@ class Objective(eqx.Module):
         num_batch, num_draws = rows.keys.shape[0], self.num_outer * self.num_samples
         draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
         if self.num_backward is None or self.num_backward == self.num_samples:
-            drawn = self._over_draws(rows, way_of(self.gradient, self._followed), draws)
+            drawn = self._over_draws(rows, way_of(self.gradient, self.followed), draws)
             values, coefficients = self._coefficients(drawn.log_weight)
             return with_gradient_of(values, jnp.sum(surrogate(drawn, coefficients), axis=1))
 
@@ -195,7 +195,7 @@ class Objective(eqx.Module):
         values, (model, score, path) = self._coefficients(log_weights)
         picked, factor = self._resample(rows.keys, model, path)
         model, path = (factor * jnp.take_along_axis(c, picked, axis=1) for c in (model, path))
-        way = path_of(self.gradient, self._followed, score=False)
+        way = path_of(self.gradient, self.followed, score=False)
         shares = surrogate(self._over_draws(rows, way, picked), Coefficients(model, score, path))
         total = jnp.sum(shares, axis=1)
         if log_density is not None:
@@ -203,7 +203,7 @@ class Objective(eqx.Module):
         return with_gradient_of(values, total)
 
     @property
-    def _followed(self) -> Bound:
+    def followed(self) -> Bound:
         """The bound, or the ELBO where one draw makes them the same."""
         one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
         return ELBO() if one_draw else self.bound

@@ -13,8 +13,8 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 from tests.oracles.thinning import every
 
-from tighter._log_weights import log_weight
 from tighter import InputError, log_likelihood
+from tighter._log_weights import log_weight
 from tighter._rows import rows_of_batch
 from tighter.distributions import Chain, Experts, Mixture
 from tighter.evaluation.groups import bootstrap_interval, jackknife

@@ -1,4 +1,4 @@
-"""The bound of a numpyro program block by block, in two passes over the draws."""
+"""The bound of a numpyro program block by block, in one pass over the draws."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, PyTree
 
 from tighter._chunks import map_chunks
-from tighter._derivatives import scale_derivative, with_gradient_of
+from tighter._derivatives import tap, with_gradient_of
 from tighter._errors import InputError
+from tighter._log_weights import Drawn, surrogate
 from tighter._resampling import systematic
 from tighter.gradients import Coefficients, Reparameterized
-from tighter.integrations._numpyro_program import Blocks, Densities, Latents, Parameters, Program
+from tighter.integrations._numpyro_program import Densities, Parameters, Program
+from tighter.integrations._numpyro_sites import Blocks, Latents
 from tighter.objective import Objective
 
 
@@ -37,82 +39,105 @@ class Blockwise:
 
     def bound(self, parameters: Parameters) -> tuple[Float[Array, ""], dict[str, Any]]:
         """The bound with the estimator as its derivative, and the first draw's mutable state."""
+        gradient = self.objective.gradient
         held = stop_gradient(dict(parameters))
-        # (a, -a, a) is the derivative of a (log p - log q) with no stop: one pass is enough.
-        total = isinstance(self.objective.gradient, Reparameterized) and not self.resampled
-        densities, blocks = self._densities(parameters if total else held)
+        blocks, zero = first_blocks(self.program, held, self.keys[0])
         check_subsampling(self.objective, blocks.subsampled)
-        log_weights = densities.log_model.inside - densities.log_guide.inside
-        value, coefficients = self._coefficients(stop_gradient(log_weights), blocks)
-        mutable = jax.tree.map(lambda leaf: leaf[0], densities.mutable)
-        if total:
-            return with_gradient_of(value, jnp.sum(coefficients.model * log_weights)), mutable
-        given = stop_gradient(densities.latents)
-        surrogate = self._surrogate(parameters, held, given, coefficients, blocks)
-        return with_gradient_of(value, surrogate), mutable
+        # (a, -a, a) is the derivative of a (log p - log q) with no stop.
+        if isinstance(gradient, Reparameterized) and not self.resampled:
+            densities = self._over_draws(self._densities(parameters), self.keys)
+            drawn = Drawn(densities.log_model.inside - densities.log_guide.inside)
+            value, coefficients = self._coefficients(drawn.log_weight, blocks)
+            total = jnp.sum(surrogate(drawn, coefficients))
+            return with_gradient_of(value, total), _first(densities.mutable)
 
-    def _surrogate(
+        if not self.resampled:
+            drawn, mutable = self._pass(parameters, self.keys, blocks, zero)
+            value, coefficients = self._coefficients(drawn.log_weight, blocks)
+            return with_gradient_of(value, jnp.sum(surrogate(drawn, coefficients))), mutable
+
+        # All draws forward, with their score; few of them again, to go back through the model.
+        used = parameters if gradient.uses_path else held
+        latents = self._over_draws(lambda key: self.program.draw(used, key), self.keys)
+        fixed = stop_gradient(latents)
+        densities = self._over_draws(self._densities(held), self.keys, fixed)
+        log_weights = densities.log_model.inside - densities.log_guide.inside
+        value, coefficients = self._coefficients(log_weights, blocks)
+        total = jnp.zeros(())
+        if gradient.uses_score:
+            log_density = self._over_draws(
+                lambda key, z: self.program.log_guide(parameters, key, z, blocks).inside,
+                self.keys, fixed,
+            )  # fmt: skip
+            total = jnp.sum(coefficients.score * log_density)
+        keys, few, coefficients = self._picked(latents, coefficients, blocks)
+        drawn, _ = self._pass(parameters, keys, blocks, zero, few)
+        total = total + jnp.sum(surrogate(drawn, coefficients))
+        return with_gradient_of(value, total), _first(densities.mutable)
+
+    def _pass(
         self,
         parameters: Parameters,
-        held: Parameters,
-        latents: Latents,
-        coefficients: Coefficients,
+        keys: Array,
         blocks: Blocks,
-    ) -> Float[Array, ""]:
-        """A number with the derivative of the coefficients' sum."""
+        zero: Float[Array, ""],
+        *few: Latents,
+    ) -> tuple[Drawn, dict[str, Any]]:
+        """What the draws give, path and score apart, and the first one's mutable state.
+
+        Draws that are given are few of all, whose score stands elsewhere.
+        """
         program, gradient = self.program, self.objective.gradient
-        surrogate = jnp.zeros(())
-        if gradient.uses_score:
+        held = stop_gradient(dict(parameters))
+        factorized = not few and program.is_factorized(held, keys[0])
 
-            def score_term(key: Array, z: Latents, score: Array) -> Array:
-                return score * program.log_guide(parameters, key, z, blocks).inside
+        def one(key: Array, zero: Array, *few: Latents) -> tuple[Drawn, dict[str, Any]]:
+            def lead(z: Latents) -> tuple[Latents, tuple[Array, Array] | None]:
+                fixed = stop_gradient(z)
+                if not gradient.uses_path:
+                    return fixed, None
+                if gradient.path_is_model(self.objective.followed):
+                    return z, None
+                return tap_blocks(fixed, z, zero, blocks)
 
-            columns = (self.keys, latents, coefficients.score)
-            surrogate = jnp.sum(over_draws(score_term, columns, self.objective.chunk_size))
-
-        keys, model, path = self.keys, coefficients.model, coefficients.path
-        if gradient.uses_path:
-            latents = over_draws(
-                lambda key: program.draw(parameters, key), (keys,), self.objective.chunk_size
+            latents = few[0] if few else None
+            led, zeros = program.led(
+                parameters, key, lead, blocks, latents=latents, factorized=factorized
             )
-        if self.resampled:
-            picked, factor = self._resample(jnp.maximum(jnp.abs(model), jnp.abs(path)))
-            # Each block has its own draws; where there is one block, these are the draws' keys.
-            keys = keys[picked.reshape(picked.shape[0], -1)[:, 0]]
-            model, path = (factor * jnp.take_along_axis(c, picked, axis=0) for c in (model, path))
-            latents = {
-                name: jnp.take_along_axis(z, blocks.beside(picked, name, z), axis=0)
-                for name, z in latents.items()
-            }
-        if gradient.uses_path:
-            model, ratio = path_ratio(model, path)
-            latents = {
-                name: scale_derivatives(z, blocks.beside(ratio, name, z))
-                for name, z in latents.items()
-            }
+            drawn = Drawn(led.log_model.inside - led.log_guide.inside, tapped=zeros)
+            if gradient.uses_score and not few:
+                drawn = drawn._replace(log_density=led.log_density.inside)
+            return drawn, led.mutable
 
-        def term(key: Array, z: Latents, model: Array) -> Array:
-            log_weight = program.log_model(parameters, key, z, blocks).inside
-            if gradient.uses_path:
-                log_weight = log_weight - program.log_guide(held, key, z, blocks).inside
-            return model * log_weight
+        zeros = jnp.broadcast_to(zero, (*keys.shape[:1], *blocks.sizes.values()))
+        drawn, mutable = self._over_draws(one, keys, zeros, *few)
+        return drawn, _first(mutable)
 
-        terms = over_draws(term, (keys, latents, model), self.objective.chunk_size)
-        return surrogate + jnp.sum(terms)
+    def _densities(self, parameters: Parameters) -> Callable[..., Densities]:
+        return lambda key, z=None: self.program.densities(parameters, key, z)[0]
 
-    def _densities(self, parameters: Parameters) -> tuple[Densities, Blocks]:
-        found = []
+    def _over_draws(self, function: Callable[..., PyTree], *columns: PyTree) -> PyTree:
+        return over_draws(function, columns, self.objective.chunk_size)
 
-        def one(key: Array) -> Densities:
-            densities, blocks = self.program.densities(parameters, key)
-            found.append(blocks)
-            return densities
-
-        return over_draws(one, (self.keys,), self.objective.chunk_size), found[0]
+    def _picked(
+        self, latents: Latents, coefficients: Coefficients, blocks: Blocks
+    ) -> tuple[Array, Latents, Coefficients]:
+        """Few of the draws, for each block its own: keys, latents, coefficients."""
+        model, _, path = coefficients
+        picked, factor = self._resample(jnp.maximum(jnp.abs(model), jnp.abs(path)))
+        # Where there is one block, these are the draws' keys.
+        keys = self.keys[picked.reshape(picked.shape[0], -1)[:, 0]]
+        model, path = (factor * jnp.take_along_axis(c, picked, axis=0) for c in (model, path))
+        few = {}
+        for name, z in latents.items():
+            places = jax.vmap(lambda values, z=z[0], name=name: blocks.beside(values, name, z))
+            few[name] = jnp.take_along_axis(z, places(picked), axis=0)
+        return keys, few, Coefficients(model, jnp.zeros_like(model), path)
 
     def _coefficients(self, log_weights: Array, blocks: Blocks) -> tuple[Array, Coefficients]:
         """The bound of the whole data set, and what multiplies each draw's gradients by block."""
         bound, gradient = self.objective.bound, self.objective.gradient
+        log_weights = stop_gradient(log_weights)
         factor = blocks.scale / self.objective.num_outer
         columns = self._columns(log_weights)
         coefficients = jax.vmap(jax.vmap(lambda column: gradient.coefficients(bound, column)))(
@@ -160,20 +185,29 @@ def over_draws(
     return map_chunks(chunk, num, chunk_size)
 
 
-def path_ratio(model: Array, path: Array) -> tuple[Array, Array]:
-    """Model coefficients, and how many times as far their draws are to move."""
-    # As in `tighter.objective`: a draw with a path but no weight in the model is not divided by 0.
-    least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
-    model = jnp.where((jnp.abs(model) < least) & (path != 0), least, model)
-    return model, path / jnp.where(model == 0, 1, model)
+def first_blocks(program: Program, held: Parameters, key: Array) -> tuple[Blocks, Float[Array, ""]]:
+    """What the blocks are, and a zero for `tap`, of one draw.
+
+    The zero has the axes of every `vmap` around that log weights have; nothing else needs that
+    draw, and the compiler leaves it out.
+    """
+    densities, blocks = program.densities(held, key)
+    parts = jax.tree.leaves((densities.log_model, densities.log_guide))
+    one = stop_gradient(sum(jnp.sum(part) for part in parts))
+    return blocks, jnp.where(False, one, 0)  # noqa: FBT003
 
 
-def scale_derivatives(z: Array, factors: Array) -> Array:
-    """z, with the derivative of each of its elements multiplied by a factor of its own."""
-    if not jnp.issubdtype(z.dtype, jnp.inexact):
-        return z
-    factors = jnp.broadcast_to(factors.astype(z.dtype), z.shape)
-    return jax.vmap(scale_derivative)(z.reshape(-1), factors.reshape(-1)).reshape(z.shape)
+def tap_blocks(
+    z: Latents, other: Latents, zeros: Array, blocks: Blocks
+) -> tuple[Latents, tuple[Array, Array]]:
+    """Each site of one draw through a tap of its own, with a factor a block."""
+    tapped, sums = dict(z), [zeros, zeros]
+    for name, value in z.items():
+        if jnp.issubdtype(value.dtype, jnp.inexact):
+            beside = blocks.beside(zeros, name, value)
+            tapped[name], *came = tap(value, other[name], beside, beside)
+            sums = [total + one.reshape(zeros.shape) for total, one in zip(sums, came, strict=True)]
+    return tapped, (sums[0], sums[1])
 
 
 def check_subsampling(objective: Objective, subsampled: tuple[str, ...]) -> None:
@@ -188,6 +222,11 @@ def check_subsampling(objective: Objective, subsampled: tuple[str, ...]) -> None
             f"and {type(objective.bound).__name__} of scaled log weights is no bound: take the "
             "bound ELBO(), local_plate with num_samples=1, or no subsampling"
         )
+
+
+def _first(tree: PyTree) -> PyTree:
+    """Of the first draw."""
+    return jax.tree.map(lambda leaf: leaf[0], tree)
 
 
 def _rows(columns: Array, blocks: tuple[int, ...]) -> Array:

@@ -10,16 +10,18 @@ from jax import random
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from tighter._derivatives import with_gradient_of, with_second_path
+from tighter._derivatives import tap, with_gradient_of
 from tighter._errors import InputError
+from tighter._log_weights import Drawn, surrogate
 from tighter.gradients import Coefficients, Reparameterized
 from tighter.integrations._numpyro_blockwise import (
     check_subsampling,
+    first_blocks,
     over_draws,
-    path_ratio,
-    scale_derivatives,
+    tap_blocks,
 )
-from tighter.integrations._numpyro_program import Blocks, Densities, Latents, Parameters, Program
+from tighter.integrations._numpyro_program import Densities, Parameters, Program
+from tighter.integrations._numpyro_sites import Blocks, Latents
 from tighter.objective import Objective
 
 
@@ -50,36 +52,37 @@ class Nested:
 
     def bound(self, parameters: Parameters) -> tuple[Float[Array, ""], dict[str, Any]]:
         """The bound with the estimator as its derivative, and the first draw's mutable state."""
-        held = stop_gradient(dict(parameters))
-        total = isinstance(self.objective.gradient, Reparameterized)
-        densities, blocks = self._densities(parameters if total else held)
+        blocks, zero = first_blocks(self.program, stop_gradient(dict(parameters)), self.keys[0])
         self._check(blocks)
-        log_model, log_guide, _, mutable = densities
-        outside = log_model.outside - log_guide.outside  # (M·K,)
-        inside = log_model.inside - log_guide.inside  # (M·K, L, data)
-        value, outer, inner = self._coefficients(
-            stop_gradient(outside), stop_gradient(inside), blocks.scale
-        )
-        mutable = jax.tree.map(lambda leaf: leaf[0, 0], mutable)
+        total = isinstance(self.objective.gradient, Reparameterized)
         if total:
-            terms = jnp.sum(outer.model * outside) + jnp.sum(inner.model * inside)
-            return with_gradient_of(value, terms), mutable
+            densities = self._densities(parameters)
+            outside = Drawn(densities.log_model.outside - densities.log_guide.outside)  # (M·K,)
+            inside = Drawn(densities.log_model.inside - densities.log_guide.inside)
+            mutable = densities.mutable
+        else:
+            zeros = jnp.broadcast_to(zero, self.keys.shape[:1])
+            local = jnp.broadcast_to(zero, (*zeros.shape, self.num_local, *blocks.sizes.values()))
 
-        def term(key: Array, outer: Coefficients, inner: Coefficients) -> Array:
-            return self._path_term(parameters, held, key, outer, inner, blocks)
+            def one(key: Array, zero: Array, local: Array) -> tuple[Drawn, Drawn, dict[str, Any]]:
+                return self._drawn(parameters, key, zero, local, blocks)
 
-        terms = over_draws(term, (self.keys, outer, inner), self.objective.chunk_size)
-        return with_gradient_of(value, jnp.sum(terms)), mutable
+            columns = (self.keys, zeros, local)
+            outside, inside, mutable = over_draws(one, columns, self.objective.chunk_size)
+        value, outer, inner = self._coefficients(
+            stop_gradient(outside.log_weight),
+            stop_gradient(inside.log_weight),  # (M·K, L, data)
+            blocks.scale,
+        )
+        terms = jnp.sum(surrogate(outside, outer)) + jnp.sum(surrogate(inside, inner))
+        return with_gradient_of(value, terms), jax.tree.map(lambda leaf: leaf[0, 0], mutable)
 
-    def _densities(self, parameters: Parameters) -> tuple[Densities, Blocks]:
-        found = []
-
+    def _densities(self, parameters: Parameters) -> Densities:
         def one(key: Array) -> Densities:
             given = self.program.draw_outside(parameters, key)
 
             def local(key: Array) -> tuple[tuple[Array, Array], Densities]:
-                densities, blocks = self.program.densities(parameters, key, given)
-                found.append(blocks)
+                densities, _ = self.program.densities(parameters, key, given)
                 log_model, log_guide, _, _ = densities
                 return (log_model.outside, log_guide.outside), densities
 
@@ -90,7 +93,7 @@ class Nested:
                 latents={},
             )
 
-        return over_draws(one, (self.keys,), self.objective.chunk_size), found[0]
+        return over_draws(one, (self.keys,), self.objective.chunk_size)
 
     def _over_local(self, function: Any, key: Array, *columns: Any) -> Any:
         """A function of each local draw; its first result must be the same for all of them."""
@@ -106,38 +109,35 @@ class Nested:
                 "its data are not independent given what is outside, so leave local_plate out"
             ) from error
 
-    def _path_term(
-        self,
-        parameters: Parameters,
-        held: Parameters,
-        key: Array,
-        outer: Coefficients,
-        inner: Coefficients,
-        blocks: Blocks,
-    ) -> Float[Array, ""]:
-        """An outer draw's share of the surrogate."""
-        program = self.program
-        outer_model, outer_ratio = path_ratio(outer.model, outer.path)
-        inner_model, inner_ratio = path_ratio(inner.model, inner.path)
+    def _drawn(
+        self, parameters: Parameters, key: Array, zero: Array, locals_: Array, blocks: Blocks
+    ) -> tuple[Drawn, Drawn, dict[str, Any]]:
+        """What an outer draw gives outside of the plate and inside, along the path."""
+        program, held = self.program, stop_gradient(dict(parameters))
+        factorized = program.is_factorized(held, key)
         given = program.draw_outside(parameters, key)
-        moved = {name: scale_derivatives(z, outer_ratio) for name, z in given.items()}
+        fixed, moved = stop_gradient(given), {}
+        zeros = (zero, zero)
+        for name, z in given.items():
+            moved[name], a, b = tap(fixed[name], z, zero, zero)
+            zeros = (zeros[0] + a, zeros[1] + b)
 
-        def local(key: Array, model: Array, ratio: Array) -> tuple[Array, Array]:
-            own = program.draw(parameters, key, stop_gradient(given))
-            through_outer = program.draw(held, key, moved)
-            latents: Latents = dict(moved)
-            for name in own.keys() - moved.keys():
-                factors = blocks.beside(ratio[None], name, own[name][None])[0]
-                z = scale_derivatives(own[name], factors)
-                if jnp.issubdtype(z.dtype, jnp.inexact):
-                    z = _also_through(z, through_outer[name])
-                latents[name] = z
-            log_p = program.log_model(parameters, key, latents, blocks)
-            log_q = program.log_guide(held, key, latents, blocks)
-            return log_p.outside - log_q.outside, model * (log_p.inside - log_q.inside)
+        def local(key: Array, zero: Array) -> tuple[Array, tuple[Drawn, dict[str, Any]]]:
+            def lead(own: Latents) -> tuple[Latents, tuple[Array, Array]]:
+                # A local draw also moves with the outer ones, by their own factor.
+                also = stop_gradient(own) if factorized else program.draw(held, key, moved)
+                inside = {name: z for name, z in also.items() if name not in moved}
+                inside, zeros = tap_blocks(inside, own, zero, blocks)
+                return {**moved, **inside}, zeros
 
-        outside, inside = self._over_local(local, key, inner_model, inner_ratio)
-        return outer_model * outside + jnp.sum(inside)
+            led, zeros = program.led(
+                parameters, key, lead, blocks, given=fixed, factorized=factorized
+            )
+            drawn = Drawn(led.log_model.inside - led.log_guide.inside, tapped=zeros)
+            return led.log_model.outside - led.log_guide.outside, (drawn, led.mutable)
+
+        outside, (inside, mutable) = self._over_local(local, key, locals_)
+        return Drawn(outside, tapped=zeros), inside, mutable
 
     def _check(self, blocks: Blocks) -> None:
         scaled = (*([self.program.plate] if blocks.scale != 1 else []), *blocks.subsampled)
@@ -167,10 +167,3 @@ class Nested:
         in_place = (jnp.swapaxes(c, 1, 2).reshape(inside.shape) for c in (model, path))
         model, path = in_place
         return value, of_outer, Coefficients(model, jnp.zeros_like(model), path)
-
-
-def _also_through(z: Array, other: Array) -> Array:
-    """z, its derivative with that of the same value on another path added."""
-    one = jnp.ones((), z.dtype)
-    together = jax.vmap(lambda z, other: with_second_path(z, other, one))
-    return together(z.reshape(-1), other.reshape(-1)).reshape(z.shape)

@@ -10,36 +10,39 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jax import random
+from jax.lax import stop_gradient
 from jaxtyping import Array
-from numpyro.distributions.util import is_identically_one
 from numpyro.handlers import replay, seed, substitute, trace
+from numpyro.ops.provenance import eval_provenance
 from numpyro.primitives import Messenger
 from numpyro.util import check_model_guide_match
 
 from tighter._errors import InputError
+from tighter.distributions import stop_parameters
+from tighter.integrations._numpyro_sites import (
+    Blocks,
+    Latents,
+    Parts,
+    Run,
+    Site,
+    base_of,
+    is_in,
+    is_point_mass,
+    latent_sites,
+    log_prob,
+    random_sites,
+    sampled_sites,
+    values_of,
+)
 
-Latents = dict[str, Array]
 Parameters = Mapping[str, Any]
-Site = dict[str, Any]
-Run = Any  # numpyro's trace: name -> site
-
-
-class Parts(NamedTuple):
-    """Log densities, summed.
-
-    Attributes:
-        outside: Of the sites outside the blocks' plates, a scalar.
-        inside: Of those inside, a number a block, for one datum of each.
-    """
-
-    outside: Array
-    inside: Array
 
 
 class Densities(NamedTuple):
@@ -58,45 +61,20 @@ class Densities(NamedTuple):
     mutable: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Blocks:
-    """Plates whose elements are data with a bound each.
+class Led(NamedTuple):
+    """One draw that went to the densities with derivatives of its own.
 
     Attributes:
-        plates: Names of the plates.
-        sizes: Dimension (negative, as numpyro counts) -> size, the leftmost dimension first.
-        scale: How many data of the whole data set one in these plates stands for.
-        event_dims: Of each random site of the guide that is in the plates.
-        subsampled: Names of the other plates that are subsampled.
+        log_model: log p of the model's sites less that of the guide's point masses.
+        log_guide: log q with its parameters held.
+        log_density: log q of the draw held fixed, with its parameters' derivatives.
+        mutable: Values at `numpyro.mutable` sites.
     """
 
-    plates: frozenset[str]
-    sizes: dict[int, int]
-    scale: float
-    event_dims: dict[str, int]
-    subsampled: tuple[str, ...]
-
-    def total(self, sites: list[Site], log_probs: list[Array]) -> Parts:
-        """The sites' log densities, summed."""
-        outside, inside = jnp.zeros(()), jnp.zeros(tuple(self.sizes.values()))
-        for site, log_prob in zip(sites, log_probs, strict=True):
-            if _is_in(site, self.plates):
-                ndim = jnp.ndim(log_prob)
-                axes = tuple(axis for axis in range(ndim) if axis - ndim not in self.sizes)
-                inside = inside + jnp.sum(log_prob, axis=axes)
-            else:
-                outside = outside + jnp.sum(log_prob)
-        return Parts(outside, inside / self.scale)
-
-    def beside(self, values: Array, name: str, draws: Array) -> Array:
-        """One value a block, after a leading axis of draws, in the shape of a site's draws."""
-        event_dim = self.event_dims[name]
-        batch = [1] * (draws.ndim - 1 - event_dim)
-        for dim, size in self.sizes.items():
-            batch[dim] = size
-        num = values.shape[0]
-        spread = values.reshape(num, *batch, *[1] * event_dim)
-        return jnp.broadcast_to(spread, (num, *draws.shape[1:]))
+    log_model: Parts
+    log_guide: Parts
+    log_density: Parts
+    mutable: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,27 +110,91 @@ class Program:
 
     def draw(self, parameters: Parameters, key: Array, given: Latents | None = None) -> Latents:
         """The guide's random sites at one draw, some of them given."""
-        return _values(_random(self._guide(parameters, key, given)))
+        return values_of(random_sites(self._guide(parameters, key, given)))
 
     def draw_outside(self, parameters: Parameters, key: Array) -> Latents:
         """The guide's random sites outside the plate, at one draw."""
-        sites = _random(self._guide(parameters, key))
-        return _values([site for site in sites if not _is_in(site, {self.plate})])
+        sites = random_sites(self._guide(parameters, key))
+        return values_of([site for site in sites if not is_in(site, {self.plate})])
 
     def log_guide(
         self, parameters: Parameters, key: Array, latents: Latents, blocks: Blocks
     ) -> Parts:
         """Log q of given latents, in nats."""
-        sites = _random(self._guide(parameters, key, latents))
-        return blocks.total(sites, [_log_prob(site) for site in sites])
+        sites = random_sites(self._guide(parameters, key, latents))
+        return blocks.total(sites, [log_prob(site) for site in sites])
 
-    def log_model(
-        self, parameters: Parameters, key: Array, latents: Latents, blocks: Blocks
-    ) -> Parts:
-        """Log p of given latents less log densities of point masses, in nats."""
-        guide = self._guide(parameters, key, latents)
-        model, _ = self._model(parameters, key, guide)
-        return _log_model(model, guide, blocks)
+    def is_factorized(self, parameters: Parameters, key: Array) -> bool:
+        """Whether the guide's sites all are random, of distributions that no draw is part of.
+
+        And whether the distributions are all that their log densities take of the parameters: not
+        so of a flow whose network is a closure, which could not be held.
+        """
+        parameters = jax.tree.map(jnp.asarray, dict(parameters))
+        guide = self._guide(parameters, key)
+        if any(site["is_observed"] or is_point_mass(site["fn"]) for site in sampled_sites(guide)):
+            return False
+        sites = random_sites(guide)
+        latents = values_of(sites)
+        leaves = [_floating(site["fn"]) for site in sites]
+
+        def traced(parameters: Parameters, latents: Latents, leaves: Any, values: Latents) -> Any:
+            sites = random_sites(self._guide(parameters, key, latents))
+            held = [
+                {**_at(site, values[site["name"]]), "fn": _with_floating(site["fn"], arrays)}
+                for site, arrays in zip(sites, leaves, strict=True)
+            ]
+            return [_floating(site["fn"]) for site in sites], [log_prob(site) for site in held]
+
+        of_leaves, of_densities = eval_provenance(
+            traced, parameters=parameters, latents=latents, leaves=leaves, values=latents
+        )
+        coupled = any("latents" in names for names in jax.tree.leaves(of_leaves))
+        hidden = any("parameters" in names for names in jax.tree.leaves(of_densities))
+        return not coupled and not hidden
+
+    def led(
+        self,
+        parameters: Parameters,
+        key: Array,
+        lead: Callable[[Latents], tuple[Latents, Any]],
+        blocks: Blocks,
+        *,
+        latents: Latents | None = None,
+        given: Latents | None = None,
+        factorized: bool = False,
+    ) -> tuple[Led, Any]:
+        """One draw led through a function on its way to every density, and what else that gives.
+
+        Args:
+            parameters: Values of the parameters.
+            key: The draw's key.
+            lead: Latents -> the same with other derivatives, and anything.
+            blocks: Of the program.
+            latents: The draw, if it has been drawn.
+            given: Some of its latents.
+            factorized: Whether the guide is; then it runs once, and otherwise once for each of
+                draw, log p and log q.
+        """
+        held = stop_gradient(dict(parameters))
+        if factorized and latents is None:
+            guide = self._guide(parameters, key, given)
+            drawn = values_of(random_sites(guide))
+            values, other = lead(drawn)
+            moved = {name: _at(guide[name], value) for name, value in values.items()}
+            held_sites = [{**site, "fn": stop_parameters(site["fn"])} for site in moved.values()]
+            log_guide = blocks.total(held_sites, [log_prob(site) for site in held_sites])
+            fixed = [_at(guide[name], stop_gradient(z)) for name, z in drawn.items()]
+            log_density = blocks.total(fixed, [log_prob(site) for site in fixed])
+            guide.update(moved)
+            model, mutable = self._model(parameters, key, guide)
+            return Led(_log_model(model, guide, blocks), log_guide, log_density, mutable), other
+        drawn = self.draw(parameters, key, given) if latents is None else latents
+        values, other = lead(drawn)
+        densities, _ = self.densities(parameters, key, values)
+        log_guide = self.log_guide(held, key, values, blocks)
+        log_density = self.log_guide(parameters, key, stop_gradient(drawn), blocks)
+        return Led(densities.log_model, log_guide, log_density, densities.mutable), other
 
     def densities(
         self, parameters: Parameters, key: Array, given: Latents | None = None
@@ -168,10 +210,10 @@ class Program:
         self._check(model, guide)
         check_model_guide_match(model, guide)
         blocks = self._blocks(model, guide)
-        sites = _random(guide)
-        log_guide = blocks.total(sites, [_log_prob(site) for site in sites])
+        sites = random_sites(guide)
+        log_guide = blocks.total(sites, [log_prob(site) for site in sites])
         log_model = _log_model(model, guide, blocks)
-        return Densities(log_model, log_guide, _values(sites), mutable), blocks
+        return Densities(log_model, log_guide, values_of(sites), mutable), blocks
 
     def _guide(self, parameters: Parameters, key: Array, latents: Latents | None = None) -> Run:
         guide_key = random.split(key)[1]
@@ -188,22 +230,22 @@ class Program:
         return model, {**mutable, **_mutable(model)}
 
     def _check(self, model: Run, guide: Run) -> None:
-        for site in _latent(model):
+        for site in latent_sites(model):
             if site["name"] not in guide:
                 raise InputError(
                     f"the model draws the site {site['name']!r} and the guide does not: add it to "
                     "the guide, observe it, or sum it out in the model (it is not enumerated)"
                 )
-        for site in _random(guide):
+        for site in random_sites(guide):
             if self.path_needed_by and not site["fn"].has_rsample:
                 raise TypeError(
                     f"{self.path_needed_by} differentiates through the draws, and the guide's site "
-                    f"{site['name']!r} ({type(_base(site['fn'])).__name__}) has no "
+                    f"{site['name']!r} ({type(base_of(site['fn'])).__name__}) has no "
                     "reparameterized ones: use VIMCO or ScoreFunction"
                 )
 
     def _blocks(self, model: Run, guide: Run) -> Blocks:
-        sites = _samples(model) + _samples(guide)
+        sites = sampled_sites(model) + sampled_sites(guide)
         frames = [set(site["cond_indep_stack"]) for site in sites]
         scales = {
             site["name"]: site["args"][0] / site["value"].shape[0]
@@ -215,7 +257,9 @@ class Program:
             frames = {frame for frame in common if frame.name in scales}
         else:
             frames = {frame for frame in set.union(*frames) if frame.name == self.plate}
-            if len(frames) != 1 or not any(_is_in(site, {self.plate}) for site in _random(guide)):
+            if len(frames) != 1 or not any(
+                is_in(site, {self.plate}) for site in random_sites(guide)
+            ):
                 raise InputError(
                     f"no random site of the guide is in the plate {self.plate!r}, or it has two "
                     "dimensions: name the plate that the local latents are in, in model and guide"
@@ -225,7 +269,7 @@ class Program:
             plates,
             {frame.dim: frame.size for frame in sorted(frames, key=lambda frame: frame.dim)},
             math.prod((scales[name] for name in plates), start=1.0),
-            {s["name"]: s["fn"].event_dim for s in _random(guide) if _is_in(s, plates)},
+            {s["name"]: s["fn"].event_dim for s in random_sites(guide) if is_in(s, plates)},
             tuple(name for name, scale in scales.items() if scale != 1 and name not in plates),
         )
 
@@ -250,59 +294,33 @@ class _Given(Messenger):
 
 
 def _log_model(model: Run, guide: Run, blocks: Blocks) -> Parts:
-    of_model = _samples(model)
+    of_model = sampled_sites(model)
     # Observed sites of a guide are on this side too: they are no draws.
     of_guide = [
-        site for site in _samples(guide) if site["is_observed"] or _is_point_mass(site["fn"])
+        site for site in sampled_sites(guide) if site["is_observed"] or is_point_mass(site["fn"])
     ]
-    log_probs = [_log_prob(site) for site in of_model] + [-_log_prob(site) for site in of_guide]
+    log_probs = [log_prob(site) for site in of_model] + [-log_prob(site) for site in of_guide]
     return blocks.total(of_model + of_guide, log_probs)
-
-
-def _log_prob(site: Site) -> Array:
-    arguments = (site["value"], *([site["intermediates"]] if site["intermediates"] else []))
-    try:
-        log_prob = site["fn"].log_prob(*arguments)
-    except NotImplementedError as error:
-        raise TypeError(
-            f"log q of a given draw of {site['name']!r} can't be told ({error}): use "
-            "Reparameterized()"
-        ) from error
-    scale = site["scale"]
-    return log_prob if scale is None or is_identically_one(scale) else scale * log_prob
-
-
-def _samples(run: Run) -> list[Site]:
-    return [site for site in run.values() if site["type"] == "sample"]
-
-
-def _latent(run: Run) -> list[Site]:
-    return [site for site in _samples(run) if not site["is_observed"]]
-
-
-def _random(guide: Run) -> list[Site]:
-    return [site for site in _latent(guide) if not _is_point_mass(site["fn"])]
-
-
-def _values(sites: list[Site]) -> Latents:
-    return {site["name"]: site["value"] for site in sites}
 
 
 def _mutable(run: Run) -> dict[str, Any]:
     return {name: site["value"] for name, site in run.items() if site["type"] == "mutable"}
 
 
-def _is_in(site: Site, plates: Collection[str | None]) -> bool:
-    return set(plates) <= {frame.name for frame in site["cond_indep_stack"]}
+def _at(site: Site, value: Array) -> Site:
+    """The site with another value."""
+    return {**site, "value": value, "intermediates": []}
 
 
-def _is_point_mass(distribution: Any) -> bool:
-    return isinstance(_base(distribution), dist.Delta)
+def _floating(distribution: Any) -> list[Array]:
+    """The arrays that a derivative can go to."""
+    return [leaf for leaf in jax.tree.leaves(distribution) if eqx.is_inexact_array(leaf)]
 
 
-def _base(distribution: Any) -> Any:
-    while isinstance(
-        distribution, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution
-    ):
-        distribution = distribution.base_dist
-    return distribution
+def _with_floating(distribution: Any, arrays: list[Array]) -> Any:
+    """The distribution with other ones."""
+    given = iter(arrays)
+    leaves, structure = jax.tree.flatten(distribution)
+    return jax.tree.unflatten(
+        structure, [next(given) if eqx.is_inexact_array(leaf) else leaf for leaf in leaves]
+    )
