@@ -8,7 +8,6 @@ that costs next to nothing, and its share is what is saved. Shares needn't add u
 neighbors, and a part that runs beside another costs less than alone. All are run in turn, medians.
 
 - Adam: plain gradient descent in its place.
-- finite checks: of the gradients and parameters; that of the loss stays.
 - gather: the same first rows at each step.
 - draws: one constant noise for keys, folding and normals.
 - densities: the sums written out for the library's distributions.
@@ -24,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from unittest import mock
 
 import equinox as eqx
 import jax
@@ -39,7 +37,6 @@ from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
-from tighter.training import steps as training_steps
 from tighter.training.steps import Steps, keys_of
 
 BATCH, CHUNK_SECONDS = 100, 0.5
@@ -52,16 +49,6 @@ class FirstRows(Steps):
     def batch(self, data, rows, step):
         """The first rows, and the step's key."""
         return data[: self.batch_size], super().batch(data, rows, step)[1]
-
-
-class Unchecked(Steps):
-    """Steps that look at the loss alone."""
-
-    @eqx.filter_jit
-    def run(self, state, data, until):
-        """The loop, traced without the checks of gradients and parameters."""
-        with mock.patch.object(training_steps, "all_finite", return_value=True):
-            return Steps.run(self, state, data, until)
 
 
 class Drawn(eqx.Module):
@@ -123,7 +110,8 @@ def epoch(
     steps = kind(static, objective, optimizer, None, BATCH, jnp.asarray(num_steps), keys)
     state = steps.initial(arrays)
     last = jnp.asarray(num_steps if until is None else until)
-    return lambda: steps.run(state, data, last)
+    order = jnp.asarray(steps.order(0, data.shape[0]))
+    return lambda: steps.run(state, data, order, last)
 
 
 def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
@@ -140,7 +128,6 @@ def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
     return {
         "fit's loop": epoch(data),
         "Adam": epoch(data, optimizer=optax.sgd(1e-4)),
-        "finite checks": epoch(data, kind=Unchecked),
         "gather": epoch(data, kind=FirstRows),
         "draws": epoch(data, model=Replaced(vae, constant=True)),
         "densities": epoch(data, model=Replaced(vae, plain=True)),

@@ -47,7 +47,8 @@ def products_of_fit(objective):
     arrays, static = eqx.partition(model(), eqx.is_inexact_array)
     keys = keys_of(jax.random.key(0))
     steps = Steps(static, objective, ADAM, None, BATCH, jnp.asarray(8), keys)
-    lowered = Steps.run.lower(steps, steps.initial(arrays), XS, jnp.asarray(4))
+    order = jnp.arange(len(XS))
+    lowered = Steps.run.lower(steps, steps.initial(arrays), XS, order, jnp.asarray(4))
     return products(lowered)
 
 

@@ -255,10 +255,13 @@ def _advance(runner: _Runner, train: Float[Array, "examples ..."], until: int) -
     step = int(runner.state.step)
     while True:  # once at least, so that a call for no step compiles
         stop = min(until, (step // per_epoch + 1) * per_epoch)
-        runner.state, finite = runner.steps.run(runner.state, train, jnp.asarray(stop))
+        order = jnp.asarray(runner.steps.order(step // per_epoch, train.shape[0]))
+        start = runner.state
+        runner.state, finite = runner.steps.run(start, train, order, jnp.asarray(stop))
         step = int(runner.state.step)
         if not finite:
-            raise NonFiniteError(f"{runner.name}: a value that is not finite at step {step}")
+            fault = int(runner.steps.before_fault(start, train, order, step).step) + 1
+            raise NonFiniteError(f"{runner.name}: a value that is not finite at step {fault}")
         if step >= until:
             return
 

@@ -52,11 +52,13 @@ def one_epoch(
     state = steps.initial(arrays)
     if optimizer_state is not None:
         state = State(arrays, optimizer_state, state.step, state.bound_sum)
-    state, finite = steps.run(state, jnp.asarray(xs), until)
+    start, data, order = state, jnp.asarray(xs), jnp.asarray(steps.order(0, len(xs)))
+    state, finite = steps.run(start, data, order, until)
     if not finite:
+        good = steps.before_fault(start, data, order, int(state.step))
         raise NonFiniteError(
-            f"step {int(state.step)} of the epoch: a value that is not finite; the parameters are "
-            "as before; try a smaller learning rate, or look at these rows"
+            f"step {int(good.step) + 1} of the epoch: a value that is not finite; the parameters "
+            "are as before; try a smaller learning rate, or look at these rows"
         )
     bound = float(state.bound_sum) / num_steps
     return Epoch(eqx.combine(state.arrays, static), state.optimizer, bound)

@@ -53,7 +53,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
         sha.update(f"{name} {array.dtype} {array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).tobytes())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
 
 

@@ -155,12 +155,13 @@ def fit(
         "num_epochs": num_epochs,
         "average": average,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
-        "data": digest(named_parts(xs)),
+        "data": None if directory is None else digest(named_parts(xs)),
     }
     run = _Run(directory, fingerprint, resume=resume)
     state, best = run.restore(state, best)
     pace, began, saved = 0.0, time.monotonic(), time.monotonic()
     step, on_device = int(state.step), jax.tree.map(jnp.asarray, xs)
+    order, ordered = None, 0
     device_validation = None if held_out is None else jax.tree.map(jnp.asarray, held_out)
 
     with (
@@ -171,18 +172,20 @@ def fit(
             epoch, start, chunk_began = step // per_epoch + 1, step, time.monotonic()
             chunk = max(1, int(_SECONDS_A_CHUNK / pace)) if pace else 1
             until = min(step + chunk, epoch * per_epoch)
-            new_state, finite = steps.run(state, on_device, jnp.asarray(until))
+            if order is None or ordered != epoch:
+                order, ordered = jnp.asarray(steps.order(epoch - 1, num_examples)), epoch
+            new_state, finite = steps.run(state, on_device, order, jnp.asarray(until))
             step = int(new_state.step)
             if not finite:
-                if step - 1 > start:
-                    state, _ = steps.run(state, on_device, jnp.asarray(step - 1))
+                state = steps.before_fault(state, on_device, order, step)
+                fault = int(state.step)
                 run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
                 run.save_parameters(static, state, best)
-                rows = steps.rows_of(step - 1, num_examples)
-                batch, step_key = steps.batch(on_device, rows, jnp.asarray(step - 1))
+                rows = jnp.asarray(steps.rows_of(fault, num_examples))
+                batch, step_key = steps.batch(on_device, rows, jnp.asarray(fault))
                 raise explain(
-                    eqx.combine(state.arrays, static), objective.at(jnp.asarray(step - 1)), batch,
-                    rows=rows, num_examples=num_examples, step=step - 1, kept=run.kept(step - 1),
+                    eqx.combine(state.arrays, static), objective.at(jnp.asarray(fault)), batch,
+                    rows=rows, num_examples=num_examples, step=fault, kept=run.kept(fault),
                     key=step_key,
                 )  # fmt: skip
             state = new_state
