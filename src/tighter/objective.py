@@ -190,7 +190,7 @@ class Objective(eqx.Module):
             return with_gradient_of(values, jnp.sum(surrogate(drawn, coefficients), axis=1))
 
         # All draws forward, with their score; few of them again, to go back through log p.
-        scored = Way(held) if self.gradient.uses_score else Way(held_model)
+        scored = Way(held if self.gradient.uses_score else held_model)
         log_weights, log_density, _ = self._over_draws(_with_model_held(rows), scored, draws)
         values, (model, score, path) = self._coefficients(log_weights)
         picked, factor = self._resample(rows.keys, model, path)
