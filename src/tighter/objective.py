@@ -56,7 +56,8 @@ class Objective(eqx.Module):
 
     The value is the bound in nats (larger is better), exactly, whatever the estimator; the
     derivative with respect to everything that `log_joint` and `posterior` were made from is the
-    estimate of the bound's gradient. First derivatives only.
+    estimate of the bound's gradient. First derivatives only, and by `jax.grad` or `jax.vjp`;
+    `jax.jvp` is there for estimators whose path has the model's coefficients, or that have none.
 
     Args:
         bound: A `tighter.bounds` object, or any callable (K,) log weights -> scalar.

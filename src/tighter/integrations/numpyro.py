@@ -48,7 +48,8 @@ class ELBO(numpyro_elbo.ELBO):
     Discrete latents take `VIMCO` or `ScoreFunction`; they are not enumerated. A point mass
     (`AutoDelta`) has no log q, and its parameters count as the model's. `mutable` sites keep the
     state of the first draw. With `chunk_size` (of the K·M draws) the draws themselves stay in
-    memory, what model and guide compute from them does not.
+    memory, what model and guide compute from them does not. SVI's `forward_mode_differentiation`
+    goes with estimators that have it (see `Objective`).
 
     Args:
         objective: Bound, estimator, numbers of draws; `num_samples` is numpyro's `num_particles`.
