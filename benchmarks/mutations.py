@@ -38,8 +38,10 @@ MUTATIONS = [
     (
         "log q's parameters not stopped",
         "_log_weights.py",
-        "log_p - _density(stop_parameters(posterior), z), tapped=zeros",
-        "log_p - _density(posterior, z), tapped=zeros",
+        "z, zeros = _tap(jax.lax.stop_gradient(drawn), drawn, zeros)\n    value = "
+        "_log_joint(log_joint_of, x, z) - _density(stop_parameters(posterior), z)",
+        "z, zeros = _tap(jax.lax.stop_gradient(drawn), drawn, zeros)\n    value = "
+        "_log_joint(log_joint_of, x, z) - _density(posterior, z)",
         [PAIRS, "-k", "iwae-doubly and linear"],
     ),
     (

@@ -13,6 +13,7 @@ draw goes through `tap`: path_k / model_k arrives there with the cotangent.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -70,8 +71,8 @@ def path_of(estimator: Estimator, bound: Bound, *, score: bool) -> Way:
     if isinstance(estimator, GeneralizedDoublyReparameterized):
         return Way(generalized, taps=True)
     if estimator.path_is_model(bound):
-        return Way(_with_score(moving) if score else moving)
-    return Way(_with_score(tapped) if score else tapped, taps=True)
+        return Way(functools.partial(moving, score=score))
+    return Way(functools.partial(tapped, score=score), taps=True)
 
 
 class Way(NamedTuple):
@@ -136,18 +137,19 @@ def total(log_joint_of, x, posterior, key):
     return Drawn(_log_joint(log_joint_of, x, z) - _density(posterior, z))
 
 
-def moving(log_joint_of, x, posterior, key):
+def moving(log_joint_of, x, posterior, key, *, score=False):
     """The draw moves with q, and q's density does not."""
     z = draw(posterior, key=key)
-    return Drawn(_log_joint(log_joint_of, x, z) - _density(stop_parameters(posterior), z))
+    value = _log_joint(log_joint_of, x, z) - _density(stop_parameters(posterior), z)
+    return Drawn(value, _score(posterior, z) if score else None)
 
 
-def tapped(log_joint_of, x, posterior, key, *zeros):
+def tapped(log_joint_of, x, posterior, key, *zeros, score=False):
     """The same, the draw moving path / model times as far."""
-    z = draw(posterior, key=key)
-    z, zeros = _tap(jax.lax.stop_gradient(z), z, zeros)
-    log_p = _log_joint(log_joint_of, x, z)
-    return Drawn(log_p - _density(stop_parameters(posterior), z), tapped=zeros)
+    drawn = draw(posterior, key=key)
+    z, zeros = _tap(jax.lax.stop_gradient(drawn), drawn, zeros)
+    value = _log_joint(log_joint_of, x, z) - _density(stop_parameters(posterior), z)
+    return Drawn(value, _score(posterior, drawn) if score else None, zeros)
 
 
 def generalized(log_joint_of, x, posterior, key, *zeros):
@@ -163,17 +165,9 @@ def generalized(log_joint_of, x, posterior, key, *zeros):
     return Drawn(with_gradient_of(value, value - apart), tapped=(a, b - a))
 
 
-def _with_score(way: Callable[..., Drawn]) -> Callable[..., Drawn]:
-    def both(log_joint_of, x, posterior, key, *zeros):
-        drawn = way(log_joint_of, x, posterior, key, *zeros)
-        return drawn._replace(log_density=held_density(posterior, key))
-
-    return both
-
-
-def held_density(posterior, key):
+def _score(posterior: Posterior, z: PyTree) -> Float[Array, ""]:
     """Log q of the draw held fixed."""
-    return _density(posterior, jax.lax.stop_gradient(draw(posterior, key=key)))
+    return _density(posterior, jax.lax.stop_gradient(z))
 
 
 def _tap(z: PyTree, other: PyTree, zeros: tuple) -> tuple[PyTree, tuple]:

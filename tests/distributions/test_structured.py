@@ -187,7 +187,8 @@ def test_the_generalized_rule_is_the_plain_one_for_one_density():
 
 def test_the_plain_rules_are_refused_for_experts():
     q = experts(jnp.asarray(EXPERTS))
-    for gradient in (DoublyReparameterized(), ScoreFunction(), tt.gradients.VIMCO()):
+    split = tt.gradients.Split(theta=IWAE(), phi=GeneralizedDoublyReparameterized())
+    for gradient in (DoublyReparameterized(), ScoreFunction(), tt.gradients.VIMCO(), split):
         with pytest.raises(TypeError, match="use GeneralizedDoublyReparameterized"):
             tt.Objective(IWAE(), gradient, num_samples=4)(bimodal, q, key=jax.random.key(0))
     for gradient in (DoublyReparameterized(), StickingTheLanding(), WakePhi()):

@@ -114,7 +114,13 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+IN_CI = ("reparameterized", "doubly-reparameterized", "vimco", "path and score")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in IN_CI else [pytest.mark.slow]) for n in OBJECTIVES],
+)
 def test_loops_hold_the_products_of_one_pass(name):
     objective = OBJECTIVES[name]
     path = objective.gradient.uses_path
@@ -137,7 +143,9 @@ def test_a_closure_an_example_holds_them_too(estimator):
     assert products_of_scan(loss) <= (17 if estimator.uses_path else 16)
 
 
-@pytest.mark.parametrize("estimator", [Reparameterized(), DoublyReparameterized()])
+@pytest.mark.parametrize(
+    "estimator", [pytest.param(Reparameterized(), marks=pytest.mark.slow), DoublyReparameterized()]
+)
 def test_few_draws_backward_cost_one_more_pass_forward(estimator):
     objective = Objective(IWAE(), estimator, num_samples=4, num_backward=2)
     assert products_of_fit(objective) <= 17 + 3

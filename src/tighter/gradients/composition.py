@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from tighter.bounds import Bound, as_bound
 from tighter.bounds._bound import diagonal_derivative
 from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
-from tighter.gradients.pathwise import DoublyReparameterized
+from tighter.gradients.pathwise import DoublyReparameterized, GeneralizedDoublyReparameterized
 
 
 class _ScoreTurnedToPath(Estimator):
@@ -146,8 +146,12 @@ class Split(Estimator):
         return self.phi.estimator.uses_path
 
     def asks_own_density(self, bound: Bound) -> bool:
-        """If phi's part does."""
-        return self.phi.estimator.asks_own_density(self.phi.bound or bound)
+        """If phi's part does; the generalized one has another path only where it is alone."""
+        estimator = self.phi.estimator
+        alone = not isinstance(estimator, GeneralizedDoublyReparameterized)
+        return (estimator if alone else DoublyReparameterized()).asks_own_density(
+            self.phi.bound or bound
+        )
 
     def min_samples(self, bound: Bound) -> int:
         """The most that the bound or a part needs."""
