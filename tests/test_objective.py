@@ -13,7 +13,9 @@ from tighter.gradients import (
     ESTIMATORS,
     VIMCO,
     BiasKind,
+    Coefficients,
     DoublyReparameterized,
+    Estimator,
     LeaveOneOut,
     Reparameterized,
     ScoreFunction,
@@ -744,6 +746,49 @@ def test_one_draw_for_many_models_has_the_derivatives_of_each(estimator, num_bac
     assert_trees_close(only, each[1])
     within = quick_jit(jax.vmap(jax.grad(one), in_axes=(None, 0, 0)))(phi, weights, counts)
     assert_trees_close(within, jax.tree.map(lambda *leaves: jnp.stack(leaves), *each))
+
+
+@pytest.mark.parametrize("num_backward", [None, 2])
+def test_one_draw_for_many_bounds_has_the_derivatives_of_each(num_backward):
+    """The axis comes with the bound alone: neither a draw nor its log weight has it."""
+    theta, phi = parameters()
+
+    def one(phi, alpha):
+        def bound(log_weights):
+            return jax.nn.logsumexp(alpha * log_weights) / alpha
+
+        objective = Objective(bound, num_samples=3, num_backward=num_backward)
+        return estimate(objective, theta, phi)
+
+    def total(phi, alphas):
+        return jnp.array([1.0, -1.0]) @ jax.vmap(one, in_axes=(None, 0))(phi, alphas)
+
+    alphas = jnp.array([0.5, 2.0])
+    first, second = (quick_jit(jax.grad(one))(phi, alpha) for alpha in alphas)
+    together = quick_jit(jax.grad(total))(phi, alphas)
+    assert_trees_close(together, jax.tree.map(jnp.subtract, first, second), rtol=1e-4, atol=1e-6)
+
+
+def test_a_path_without_weight_in_the_model_stands_large_cotangents():
+    class Lone(Estimator):
+        uses_score = False
+        uses_path = True
+
+        def coefficients(self, bound, log_weights):
+            path = jnp.ones_like(log_weights)
+            return Coefficients(path.at[0].set(0.0), jnp.zeros_like(path), path)
+
+        def bias(self, bound):
+            return BiasKind.BIASED
+
+    theta, phi = parameters()
+    objective = Objective(IWAE(), Lone(), num_samples=2)
+
+    def scaled(phi, scale):
+        return scale * estimate(objective, theta, phi)
+
+    plain, large = (quick_jit(jax.grad(scaled))(phi, scale) for scale in (1.0, 1e20))
+    assert_trees_close(jax.tree.map(lambda leaf: leaf / 1e20, large), plain, rtol=1e-5, atol=1e-6)
 
 
 def test_new_keys_and_parameters_do_not_retrace():

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tighter._derivatives import tap, with_gradient_of
-from tighter._rows import Rows, check_scalar
+from tighter._rows import check_scalar
 from tighter.bounds import Bound
 from tighter.distributions import Posterior, draw, stop_parameters
 from tighter.gradients import (
@@ -81,20 +81,29 @@ class Way(NamedTuple):
     function: Callable[..., Drawn]
     taps: bool = False
 
-    def zeros(self, rows: Rows, like: Array) -> tuple[Array, ...]:
-        """What the function takes beside the draw, an entry each.
+    def zeros(self, like: Array) -> tuple[Array, ...]:
+        """What the function takes beside the draw: nothing, or two zeros like something."""
+        zeros = jnp.where(False, jax.lax.stop_gradient(like), 0)  # noqa: FBT003
+        return (zeros, zeros) if self.taps else ()
 
-        The zeros have the axes of every `vmap` around that a log weight has: without them what
-        comes back in their places would be the sum over such an axis. They are taken from the log
-        weight of one draw, which nothing else needs, and which the compiler leaves out.
-        """
-        if not self.taps:
-            return ()
-        first = stop_parameters(rows).take(jnp.zeros(1, int))
-        # What a closure holds has been stopped only once its value is.
-        one = jax.lax.stop_gradient(first.evaluate(log_weight, jnp.zeros((1, 1), int)))
-        zeros = jnp.broadcast_to(jnp.where(False, one, 0), like.shape)  # noqa: FBT003
-        return zeros, zeros
+
+def with_axes_of_coefficients(
+    one: Float[Array, ""], estimator: Estimator, bound: Bound, num: int
+) -> Float[Array, ""]:
+    """A number with the axes of every `vmap` around that log weights or coefficients have.
+
+    Zeros for `tap` need them all: without one, what comes back in their places would be the sum
+    over it. Nothing else needs the number, so that the compiler leaves it out.
+
+    Args:
+        one: A log weight; its value does not matter.
+        estimator: Whose coefficients they are.
+        bound: The bound that they follow.
+        num: Draws in a bound.
+    """
+    one = jax.lax.stop_gradient(one)
+    coefficients = estimator.coefficients(bound, jnp.broadcast_to(one, (num,)))
+    return jax.lax.stop_gradient(one + sum(jnp.sum(c) for c in coefficients))
 
 
 def surrogate(drawn: Drawn, coefficients: Coefficients) -> Float[Array, ...]:
@@ -112,8 +121,8 @@ def path_ratio(model: Array, path: Array) -> tuple[Array, Array]:
     """Model coefficients, and how many times as far their draws are to move."""
     # A draw with a path but no weight in the model would be divided by zero: it gets a weight far
     # below rounding instead.
-    least = jnp.sqrt(jnp.finfo(model.dtype).tiny)
-    model = jnp.where((jnp.abs(model) < least) & (path != 0), least, model)
+    least = jnp.abs(path) * jnp.finfo(model.dtype).eps ** 2
+    model = jnp.where(jnp.abs(model) < least, least, model)
     return model, path / jnp.where(model == 0, 1, model)
 
 

@@ -17,7 +17,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._derivatives import with_gradient_of
-from tighter._log_weights import Drawn, Way, held, held_model, path_of, surrogate, way_of
+from tighter._log_weights import (
+    Drawn,
+    Way,
+    held,
+    held_model,
+    log_weight,
+    path_of,
+    surrogate,
+    way_of,
+    with_axes_of_coefficients,
+)
 from tighter._resampling import systematic
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, IWAE, Bound, Custom, as_bound
@@ -186,18 +196,23 @@ class Objective(eqx.Module):
         num_batch, num_draws = rows.keys.shape[0], self.num_outer * self.num_samples
         draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
         if self.num_backward is None or self.num_backward == self.num_samples:
-            drawn = self._over_draws(rows, way_of(self.gradient, self.followed), draws)
+            way = way_of(self.gradient, self.followed)
+            drawn = self._over_draws(rows, way, draws, self._axes(rows) if way.taps else 0.0)
             values, coefficients = self._coefficients(drawn.log_weight)
             return with_gradient_of(values, jnp.sum(surrogate(drawn, coefficients), axis=1))
 
         # All draws forward, with their score; few of them again, to go back through log p.
         scored = Way(held if self.gradient.uses_score else held_model)
-        log_weights, log_density, _ = self._over_draws(_with_model_held(rows), scored, draws)
+        log_weights, log_density, _ = self._over_draws(_with_model_held(rows), scored, draws, 0.0)
         values, (model, score, path) = self._coefficients(log_weights)
         picked, factor = self._resample(rows.keys, model, path)
         model, path = (factor * jnp.take_along_axis(c, picked, axis=1) for c in (model, path))
         way = path_of(self.gradient, self.followed, score=False)
-        shares = surrogate(self._over_draws(rows, way, picked), Coefficients(model, score, path))
+        like = (
+            jnp.take_along_axis(jax.lax.stop_gradient(log_weights), picked, axis=1) + model + path
+        )
+        drawn = self._over_draws(rows, way, picked, like)
+        shares = surrogate(drawn, Coefficients(model, score, path))
         total = jnp.sum(shares, axis=1)
         if log_density is not None:
             total = total + jnp.sum(score * log_density, axis=1)
@@ -241,10 +256,18 @@ class Objective(eqx.Module):
         )
         return values, coefficients
 
-    def _over_draws(self, rows: Rows, way: Way, draws: Int[Array, "batch draws"]) -> Drawn:
+    def _over_draws(
+        self, rows: Rows, way: Way, draws: Int[Array, "batch draws"], like: Array | float
+    ) -> Drawn:
         """What the draws named give, a chunk of them (of all examples) at a time."""
-        zeros = way.zeros(rows, draws)
+        zeros = way.zeros(jnp.broadcast_to(like, draws.shape))
         return rows.in_chunks(way.function, draws, *zeros, chunk_size=self.chunk_size)
+
+    def _axes(self, rows: Rows) -> Float[Array, ""]:
+        """A number with all axes that log weights and coefficients have, of one draw."""
+        first = stop_parameters(rows).take(jnp.zeros(1, int))
+        one = first.evaluate(log_weight, jnp.zeros((1, 1), int))[0, 0]
+        return with_axes_of_coefficients(one, self.gradient, self.bound, self.num_samples)
 
     def _resample(
         self,

@@ -111,7 +111,7 @@ class SUMO(eqx.Module):
         values = jax.vmap(lambda bound, weights: bound(weights))(bounds, log_weights)
         coefficients = jax.vmap(self.gradient.coefficients)(bounds, log_weights)
         way = way_of(self.gradient, Nested(jnp.ones(1)))
-        return with_gradient_of(values, _surrogate(rows, counts, coefficients, way))
+        return with_gradient_of(values, _surrogate(rows, counts, log_weights, coefficients, way))
 
     def _count(self, key: Key[Array, ""]) -> Int[Array, ""]:
         """Draws of one example, m + 𝒦: 𝒦 ≥ k with probability 1/k."""
@@ -211,21 +211,27 @@ def _log_weights(rows: Rows, counts: Int[Array, " batch"], most: int) -> Float[A
 
 
 def _surrogate(
-    rows: Rows, counts: Int[Array, " batch"], coefficients: Coefficients, way: Way
+    rows: Rows,
+    counts: Int[Array, " batch"],
+    log_weights: Float[Array, "batch most"],
+    coefficients: Coefficients,
+    way: Way,
 ) -> Float[Array, " batch"]:
     """Zeros, with the derivative of the sum of each example's terms; a loop of unknown length."""
     moving, rest = eqx.partition(rows, eqx.is_inexact_array)
     blocks = _Blocks(jnp.cumsum(counts))
 
     @jax.custom_vjp
-    def zeros(moving: PyTree, coefficients: Coefficients) -> Float[Array, " batch"]:
+    def zeros(moving: PyTree, log_weights: Array, coefficients: Coefficients) -> Array:
         return jnp.zeros(counts.shape[0])
 
-    def forward(moving: PyTree, coefficients: Coefficients) -> tuple[Array, PyTree]:
-        return zeros(moving, coefficients), (moving, coefficients)
+    def forward(
+        moving: PyTree, log_weights: Array, coefficients: Coefficients
+    ) -> tuple[Array, PyTree]:
+        return zeros(moving, log_weights, coefficients), (moving, log_weights, coefficients)
 
     def backward(held: PyTree, cotangent: Float[Array, " batch"]) -> PyTree:
-        moving, coefficients = held
+        moving, log_weights, coefficients = held
 
         def block(i: Int[Array, ""], gradient: PyTree) -> PyTree:
             example, draw, real = blocks.places(i)
@@ -233,8 +239,9 @@ def _surrogate(
 
             def total(moving: PyTree) -> Float[Array, ""]:
                 taken = eqx.combine(moving, rest).take(example)
-                column = draw[:, None]
-                drawn = taken.evaluate(way.function, column, *way.zeros(taken, column))
+                every = jnp.stack([log_weights, *coefficients])
+                zeros = way.zeros(jnp.sum(every, axis=0)[example, draw][:, None])
+                drawn = taken.evaluate(way.function, draw[:, None], *zeros)
                 of_block = jax.tree.map(lambda c: c[example, draw][:, None], coefficients)
                 return jnp.sum(scale * surrogate(drawn, of_block)[:, 0])
 
@@ -242,7 +249,7 @@ def _surrogate(
 
         start = jax.tree.map(jnp.zeros_like, moving)
         gradient = jax.lax.fori_loop(0, blocks.num, block, start)
-        return gradient, jax.tree.map(jnp.zeros_like, coefficients)
+        return gradient, *jax.tree.map(jnp.zeros_like, (log_weights, coefficients))
 
     zeros.defvjp(forward, backward)
-    return zeros(moving, jax.lax.stop_gradient(coefficients))
+    return zeros(moving, *jax.lax.stop_gradient((log_weights, coefficients)))

@@ -166,3 +166,20 @@ def test_a_parameter_in_a_closure_has_no_noise_at_the_exact_posterior(closure):
     keys = jax.random.split(jax.random.key(0), 20)
     gradients = jax.jit(jax.vmap(jax.grad(of_loc), in_axes=(None, 0)))(jnp.array(0.3), keys)
     np.testing.assert_allclose(gradients, 0, atol=1e-5)
+
+
+def test_what_a_guide_keeps_of_a_draw_is_held_with_it():
+    """A mutable site that the model reads: without a path there is none through it either."""
+
+    def keeping():
+        held = numpyro.primitives.mutable("held", {"value": jnp.zeros(())})
+        held["value"] = numpyro.sample("z", dist.Normal(numpyro.param("loc", 0.3), 0.5))
+
+    def reading():
+        numpyro.sample("z", dist.Normal(0.0, 1.0))
+        held = numpyro.primitives.mutable("held", {"value": jnp.zeros(())})
+        numpyro.sample("x", dist.Normal(held["value"], 0.5), obs=jnp.array(1.0))
+
+    parameters = {"loc": jnp.array(0.3), "held": {"value": jnp.zeros(())}}
+    program = Program(reading, keeping, (), {}, None)
+    assert not program.is_factorized(parameters, jax.random.key(0))

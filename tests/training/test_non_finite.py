@@ -189,3 +189,14 @@ def test_a_learning_rate_beyond_all_bounds_stores_nothing_infinite(fit, tmp_path
     for name in ("last", "best"):
         stored = load_parameters(tmp_path / f"{name}.safetensors", model)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(stored))
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_keeps_what_is_not_finite_is_stopped(fit, marked):
+    """Lion moves by signs: its momentum alone tells, and goes on in one direction for good."""
+    start = tt.models.LinearGaussian.create(3, 2, key=jax.random.key(0))
+    fields = {name: getattr(start, name) for name in start.__dataclass_fields__}
+    model = ZeroSlope(**fields)
+    with pytest.raises(NonFiniteError, match=r"step 1: .*the gradient, with every bound finite"):
+        fit(marked, model=model, batch_size=43, optimizer=optax.lion(1e-3))
+    fit(marked, model=model, batch_size=43, optimizer=optax.apply_if_finite(optax.sgd(1e-3), 99))

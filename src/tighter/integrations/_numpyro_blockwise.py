@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from tighter._chunks import map_chunks
 from tighter._derivatives import tap, with_gradient_of
 from tighter._errors import InputError
-from tighter._log_weights import Drawn, surrogate
+from tighter._log_weights import Drawn, surrogate, with_axes_of_coefficients
 from tighter._resampling import systematic
 from tighter.gradients import Coefficients, Reparameterized
 from tighter.integrations._numpyro_program import Densities, Parameters, Program
@@ -41,7 +41,8 @@ class Blockwise:
         """The bound with the estimator as its derivative, and the first draw's mutable state."""
         gradient = self.objective.gradient
         held = stop_gradient(dict(parameters))
-        blocks, zero = first_blocks(self.program, held, self.keys[0])
+        num = self.objective.num_samples
+        blocks, zero = first_blocks(self.program, held, self.keys[0], self.objective, num)
         check_subsampling(self.objective, blocks.subsampled)
         # (a, -a, a) is the derivative of a (log p - log q) with no stop.
         if isinstance(gradient, Reparameterized) and not self.resampled:
@@ -185,15 +186,19 @@ def over_draws(
     return map_chunks(chunk, num, chunk_size)
 
 
-def first_blocks(program: Program, held: Parameters, key: Array) -> tuple[Blocks, Float[Array, ""]]:
+def first_blocks(
+    program: Program, held: Parameters, key: Array, objective: Objective, *nums: int
+) -> tuple[Blocks, Float[Array, ""]]:
     """What the blocks are, and a zero for `tap`, of one draw.
 
-    The zero has the axes of every `vmap` around that log weights have; nothing else needs that
-    draw, and the compiler leaves it out.
+    The zero has the axes of every `vmap` around that log weights have, or the coefficients of as
+    many draws as are named; the compiler leaves out what it is made of.
     """
     densities, blocks = program.densities(held, key)
     parts = jax.tree.leaves((densities.log_model, densities.log_guide))
-    one = stop_gradient(sum(jnp.sum(part) for part in parts))
+    one = jnp.sum(jnp.stack([jnp.sum(part) for part in parts]))
+    for num in nums:
+        one = with_axes_of_coefficients(one, objective.gradient, objective.bound, num)
     return blocks, jnp.where(False, one, 0)  # noqa: FBT003
 
 

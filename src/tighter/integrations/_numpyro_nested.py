@@ -52,7 +52,9 @@ class Nested:
 
     def bound(self, parameters: Parameters) -> tuple[Float[Array, ""], dict[str, Any]]:
         """The bound with the estimator as its derivative, and the first draw's mutable state."""
-        blocks, zero = first_blocks(self.program, stop_gradient(dict(parameters)), self.keys[0])
+        nums = (self.objective.num_samples, self.num_local)
+        held = stop_gradient(dict(parameters))
+        blocks, zero = first_blocks(self.program, held, self.keys[0], self.objective, *nums)
         self._check(blocks)
         total = isinstance(self.objective.gradient, Reparameterized)
         if total:

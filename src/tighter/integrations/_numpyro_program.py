@@ -134,6 +134,8 @@ class Program:
         guide = self._guide(parameters, key)
         if any(site["is_observed"] or is_point_mass(site["fn"]) for site in sampled_sites(guide)):
             return False
+        if _mutable(guide):  # the model may read there what was made of a draw
+            return False
         sites = random_sites(guide)
         latents = values_of(sites)
         leaves = [_floating(site["fn"]) for site in sites]

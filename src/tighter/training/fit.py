@@ -114,7 +114,9 @@ def fit(
         InputError: If the data can't be trained on, a number makes no sense, the directory holds
             a run and `resume` is off, or the run in it was another one; if the latents belong to
             the whole data set and the bound of a batch's weights would be none.
-        NonFiniteError: If a bound or a gradient is not finite. The state before is kept.
+        NonFiniteError: If a bound, a parameter or what the optimizer keeps becomes one that is not
+            finite, as they do by a gradient that is not, unless the optimizer makes it finite
+            (`optax.clip`, `optax.apply_if_finite`). The state before is kept.
 
     Example:
         >>> result = tt.fit(model, xs, objective, optimizer=optax.adam(1e-3), num_epochs=20,

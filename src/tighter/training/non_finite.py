@@ -60,7 +60,7 @@ def explain(
                 lambda model: jnp.sum(training_bounds(model, objective, xs, num_examples, key=key))
             )(model)
         of_update = bool(all_finite(eqx.filter(gradient, eqx.is_inexact_array)))
-        where = "the updated parameters" if of_update else "the gradient"
+        where = "the update" if of_update else "the gradient"
         where += ", with every bound finite"
     return NonFiniteError(
         f"step {step + 1}: a value that is not finite, in {where}; {kept}; try a smaller learning "

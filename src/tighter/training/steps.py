@@ -128,8 +128,8 @@ class Steps(eqx.Module):
     ) -> tuple[State, Bool[Array, ""]]:
         """Take steps within one epoch until the step asked for, or to the first of no finite bound.
 
-        Parameters are looked at after the last step alone, which every step would pay for: what is
-        not finite stays so.
+        Parameters, and what the optimizer keeps, are looked at after the last step alone, which
+        every step would pay for: what is not finite stays so.
 
         Args:
             state: Where to start.
@@ -138,7 +138,8 @@ class Steps(eqx.Module):
             until: Where to stop: a step of the same epoch, or the first of the next.
 
         Returns:
-            The state, and whether bounds and parameters are finite. If not, a step of these was at
+            The state, and whether bounds, parameters and what the optimizer keeps (if it was so at
+            the start) are finite. If not, a step of these was at
             fault (`before_fault` finds it) and the state is of no use.
         """
         num_examples = jax.tree.leaves(data)[0].shape[0]
@@ -162,10 +163,12 @@ class Steps(eqx.Module):
         def going(carry: tuple[State, Bool[Array, ""]]) -> Bool[Array, ""]:
             return (carry[0].step < until) & carry[1]
 
+        was_finite = all_finite(state.optimizer)
         starts_epoch = state.step % per_epoch == 0
         state = state._replace(bound_sum=jnp.where(starts_epoch, 0.0, state.bound_sum))
         state, finite = jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
-        return state, finite & all_finite(state.arrays)
+        kept = all_finite(state.optimizer) | ~was_finite
+        return state, finite & kept & all_finite(state.arrays)
 
     def before_fault(
         self, state: State, data: PyTree, order: Int[Array, " N"], reached: int
