@@ -118,6 +118,15 @@ def test_the_rows_are_found_in_chunks_of_any_length(fit, marked, batches, monkey
         assert parts(caught.value) == (first + 1, batches[first] & set(BAD))
 
 
+def test_the_step_is_found_at_the_end_of_a_chunk(fit, xs, batches):
+    row = min(batches[3])  # no other step of the epoch takes it
+    late = xs.copy()
+    late[row, 0] = 5
+    with pytest.raises(NonFiniteError, match="the log joint, at rows") as caught:
+        fit(late, model=spoiled("log joint"))
+    assert parts(caught.value) == (4, {row})
+
+
 def test_many_rows_are_counted_and_nothing_is_stored_without_a_folder(fit, xs):
     with pytest.raises(
         NonFiniteError, match=r"rows \d+(, \d+){4} and 5 more of.*nothing was stored"
