@@ -7,7 +7,7 @@ from importlib.metadata import version
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Compiling is what takes the time here: the machine code need not be the fastest. Later versions
 # have these emitters alone, and a process ends at a flag that it doesn't know.
-if tuple(map(int, version("jaxlib").split(".")[:3])) <= (0, 11, 0):
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
