@@ -35,6 +35,17 @@ def test_several_nodes(call):
     assert two.status == 0
 
 
+def test_nodes_are_named_as_they_are_asked_for(call, tmp_path):
+    (tmp_path / "g.dot").write_text("digraph { 0 [label=rain]; 1 [label=wet]; 0 -> 1 }")
+    assert "0 ⊥̸ 1:" in call("dsep", "g.dot", "0", "1").out
+    assert "rain ⊥̸ wet:" in call("dsep", "g.dot", "rain", "1").out
+    assert (
+        "rain[0] ⊥ wet[1]"
+        in call("dsep", "g.dot", "rain[0]", "wet[1]", "--plate", "rain,wet=2").out
+    )
+    assert "0[0] ⊥ 1[1]" in call("dsep", "g.dot", "0[0]", "1[1]", "--plate", "0,1=2").out
+
+
 def test_independencies(call):
     assert call("dsep", FORK).out == "y ⊥ x | z\n"
     assert call("dsep", "a -> c <- b; c -> d", "--all").out.splitlines() == [
@@ -83,7 +94,7 @@ def test_files(call, tmp_path):
         ((FORK, "--max-given", "1"), "--max-given is of --all"),
         (("->".join(map(str, range(14))), "--all"), "pass max_given (--max-given)"),
         (("z -> x; z => y", "x", "y"), "line 1, column 11 of the graph: expected a name"),
-        (("a -> b -> a", "a", "b"), "the edges run in a circle, a -> b -> a"),
+        (("a -> b -> a", "a", "b"), "the edges form a cycle, a -> b -> a"),
         (("none.dot", "a", "b"), "there is no file none.dot"),
         (("", "a", "b"), "the graph is empty"),
         ((FORK, "x", "y", "--plate", "z"), "--plate is nodes and a number, z,x=3, got 'z'"),

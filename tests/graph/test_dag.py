@@ -66,7 +66,7 @@ def test_random_cycles_are_shown():
         x, y = closing[int(rng.integers(len(closing)))]
         with pytest.raises(InputError) as caught:
             DAG([*edges, (x, y)])
-        shown = str(caught.value).split("circle, ")[1].split(":")[0].split(" -> ")
+        shown = str(caught.value).split("cycle, ")[1].split(":")[0].split(" -> ")
         cycle = [int(node) for node in shown]
         assert cycle[0] == cycle[-1]
         assert set(itertools.pairwise(cycle)) <= {*edges, (x, y)}
@@ -76,7 +76,7 @@ def test_random_cycles_are_shown():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: DAG([("a", "b"), ("b", "c"), ("c", "a")]), "circle, a -> b -> c -> a: take one"),
+        (lambda: DAG([("a", "b"), ("b", "c"), ("c", "a")]), "cycle, a -> b -> c -> a: take one"),
         (lambda: DAG([("a", "a")]), "a has an edge to itself: take a -> a out"),
         (lambda: DAG(["ab"]), "an edge is a pair (parent, child), got 'ab'"),
         (lambda: DAG([("a", "b", "c")]), "an edge is a pair (parent, child), got ('a', 'b', 'c')"),
@@ -230,7 +230,7 @@ def test_order_and_cycles_of_broad_graphs():
     place = {node: i for i, node in enumerate(dag.topological_order)}
     assert len(place) == 6_000
     assert all(place[x] < place[y] for x, y in edges)
-    with pytest.raises(InputError, match="the edges run in a circle"):
+    with pytest.raises(InputError, match="the edges form a cycle"):
         DAG([*edges, (names[-1], names[3_995])], range(6_000))
 
 
@@ -241,5 +241,5 @@ def test_a_large_graph_answers():
     assert dag.d_separated(0, number, number // 2)
     assert len(dag.d_separated(0, number).witness.nodes) == number + 1
     assert dag.minimal_separator(0, number) == {1}
-    with pytest.raises(InputError, match=r"circle, 0 -> 1 -> .* … -> 5000 -> 0"):
+    with pytest.raises(InputError, match=r"cycle, 0 -> 1 -> .* … -> 5000 -> 0"):
         DAG([*((i, i + 1) for i in range(number)), (number, 0)])

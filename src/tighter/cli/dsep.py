@@ -63,7 +63,12 @@ def dsep(
         raise InputError(f"--max-paths is at least 1, got {max_paths}")
     if svg is not None and not svg.absolute().parent.is_dir():
         raise InputError(f"--svg is in a folder that exists, got {svg}")
-    dag = _unrolled(_read(graph), plate or [])
+    dag = _read(graph)
+    asked = plate or [*(given or []), *([] if a is None or b is None else [a, b])]
+    names = [name for words in asked for name in _nodes(dag, words.rpartition("=")[0] or words)]
+    if not names or not all(name in dag.nodes for name in names):
+        dag = dag.labeled()  # named as they are asked for
+    dag = _unrolled(dag, plate or [])
     statements = None
     if a is None or all_statements:
         statements = dag.independencies(pairwise=all_statements, max_given=max_given)

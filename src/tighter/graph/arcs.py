@@ -16,7 +16,7 @@ _BROAD = 1_000  # nodes in a level that are worth a pass over all nodes
 
 
 class CycleError(ValueError):
-    """The arcs run in a circle."""
+    """The arcs form a cycle."""
 
     def __init__(self, cycle: list[int]) -> None:
         super().__init__(f"a cycle: {cycle}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tighter._errors import InputError
@@ -50,6 +50,7 @@ class DAG:
     Args:
         edges: Pairs (parent, child) of anything hashable; a pair twice counts once.
         nodes: Nodes that have no edges, or all of them in the order wanted.
+        labels: What some nodes are called besides, by node: they can be asked for by that too.
 
     Raises:
         InputError: If there is a cycle, which is shown; if an edge is no pair.
@@ -59,8 +60,10 @@ class DAG:
 
     _graph: Named
 
-    def __init__(self, edges: Iterable[Any], nodes: Iterable[Any] = ()) -> None:
-        object.__setattr__(self, "_graph", named(edges, nodes))
+    def __init__(
+        self, edges: Iterable[Any], nodes: Iterable[Any] = (), labels: Mapping[Any, Hashable] = {}
+    ) -> None:
+        object.__setattr__(self, "_graph", named(edges, nodes, labels))
 
     @classmethod
     def from_text(cls, text: str) -> DAG:
@@ -69,18 +72,36 @@ class DAG:
 
     @classmethod
     def from_graphml(cls, text: str) -> DAG:
-        """The graph of GraphML."""
+        """The graph of GraphML; nodes are named by their identifiers, and have labels besides."""
         return cls(*read_graphml(text))
 
     @classmethod
     def from_networkx(cls, graph: Any) -> DAG:
-        """The graph of a directed networkx graph."""
+        """The graph of a directed networkx graph; labels are what its nodes have as such."""
         return cls(*read_networkx(graph))
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Every node, in the order in which they were first named."""
         return tuple(self._graph.names)
+
+    @property
+    def labels(self) -> dict[Node, Hashable]:
+        """What some nodes are called besides, by node: the labels of the file they are from."""
+        return dict(self._graph.labels)
+
+    def labeled(self) -> DAG:
+        """The graph with its labels for names, and its names for labels.
+
+        It is the same graph where two nodes would have one name.
+        """
+        names = {node: self._graph.labels.get(node, node) for node in self.nodes}
+        others = [name for node, name in names.items() if name != node]
+        if not others or len({*self.nodes, *others}) < len(self.nodes) + len(others):
+            return self
+        edges = [(names[parent], names[child]) for parent, child in self.edges]
+        back = {name: node for node, name in names.items() if name != node}
+        return DAG(edges, names.values(), back)
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -292,7 +313,7 @@ class DAG:
         raise AttributeError(f"a DAG does not change: make a new one to set {name}")
 
     def __contains__(self, node: Node) -> bool:
-        return node in self._graph.index
+        return node in self._graph
 
     def __len__(self) -> int:
         return len(self._graph.names)
@@ -312,7 +333,7 @@ class DAG:
         return f"DAG({list(self.edges)!r}{f', nodes={alone!r}' if alone else ''})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DAG, (self.edges, self.nodes)
+        return DAG, (self.edges, self.nodes, self.labels)
 
     def _repr_svg_(self) -> str:
         return self.to_svg()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,13 @@ class Named:
         arcs: Between numbers.
         names: The name of each number.
         index: The number of each name.
+        labels: What some nodes are called besides, by name.
     """
 
     arcs: Arcs
     names: Sequence[Hashable]
     index: dict[Hashable, int]
+    labels: Mapping[Hashable, Hashable]
 
     def edges(self) -> list[tuple[Hashable, Hashable]]:
         """Every edge (parent, child)."""
@@ -47,9 +50,31 @@ class Named:
     def number(self, node: Hashable, what: str = "") -> int:
         """The number of a node; `what` it is, for the error."""
         try:
-            return self.index[node]
-        except (KeyError, TypeError):
-            raise self._unknown(node, what) from None
+            found = [self.index[node]] if node in self.index else []
+            found += self._labeled.get(node, [])
+        except TypeError:  # a list or a set, which is no node
+            found = []
+        if not found:
+            raise self._unknown(node, what)
+        if len(found) > 1:
+            listed = " and ".join(repr(self.names[number]) for number in found[:_SHOWN])
+            raise InputError(
+                f"{node} may be any of {len(found)} nodes, {listed}, by name or label: give them "
+                "labels of their own"
+            )
+        return found[0]
+
+    def __contains__(self, node: Hashable) -> bool:
+        return node in self.index or node in self._labeled
+
+    @cached_property
+    def _labeled(self) -> dict[Hashable, list[int]]:
+        """The numbers of what has a label that is not its name."""
+        labeled: dict[Hashable, list[int]] = defaultdict(list)
+        for name, label in self.labels.items():
+            if label != name:
+                labeled[label].append(self.index[name])
+        return dict(labeled)
 
     def numbers(self, nodes: Any, what: str = "") -> list[int]:
         """The numbers of a node or several, each once, in the graph's order.
@@ -59,19 +84,18 @@ class Named:
             what: What the nodes are, for the error.
         """
         try:
-            if nodes in self.index:
-                return [self.index[nodes]]
+            if nodes in self:
+                return [self.number(nodes, what)]
         except TypeError:  # a list or a set, which is no node
             pass
         if isinstance(nodes, str) or not isinstance(nodes, Iterable):
             raise self._unknown(nodes, what)
-        nodes = list(nodes)
         try:
-            return sorted({self.index[node] for node in nodes})
+            if not self.labels:
+                return sorted({self.index[node] for node in nodes})
         except (KeyError, TypeError):
-            for node in nodes:
-                self.number(node, what)
-            raise
+            pass
+        return sorted({self.number(node, what) for node in nodes})
 
     def sides(
         self, a: Any, b: Any, given: Any, what: str = "given"
@@ -137,7 +161,7 @@ class Named:
         return f"{', '.join(names[:_SHOWN])}{more} are"
 
     def _unknown(self, node: Any, what: str) -> InputError:
-        names = [str(name) for name in self.names]
+        names = [str(name) for name in (*self.names, *self.labels.values())]
         near = difflib.get_close_matches(str(node), names[:10_000], n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         more = f", … {len(names)} in all" if len(names) > _SHOWN else ""
@@ -147,11 +171,14 @@ class Named:
         return InputError(f"there is no node {text:.60}{where}{hint} {known}")
 
 
-def named(edges: Iterable[Any], nodes: Iterable[Any]) -> Named:
-    """A graph from pairs of names.
+def named(
+    edges: Iterable[Any], nodes: Iterable[Any], labels: Mapping[Hashable, Hashable] = {}
+) -> Named:
+    """A graph from pairs of names, and labels by name.
 
     Raises:
-        InputError: If an edge is no pair, a name can't be hashed, or there is a cycle.
+        InputError: If an edge is no pair, a name can't be hashed, a label is of no node, or there
+            is a cycle.
     """
     if isinstance(edges, str):
         raise InputError(
@@ -183,9 +210,11 @@ def named(edges: Iterable[Any], nodes: Iterable[Any]) -> Named:
                 f"{cycle[0]} has an edge to itself: take {cycle[0]} -> {cycle[0]} out"
             ) from None
         raise InputError(
-            f"the edges run in a circle, {' -> '.join([*shown, cycle[0]])}: take one of them out"
+            f"the edges form a cycle, {' -> '.join([*shown, cycle[0]])}: take one of them out"
         ) from None
-    return Named(arcs, names, index)
+    if strange := [node for node in labels if node not in index]:
+        raise InputError(f"a label is of a node, and there is no node {strange[0]!r:.60}")
+    return Named(arcs, names, index, dict(labels))
 
 
 def _numbered(nodes: list[Any]) -> tuple[dict[Any, int], NDArray[np.int64]]:

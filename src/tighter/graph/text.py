@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from tighter._errors import InputError
+from tighter.graph.direction import pointed
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)
@@ -23,9 +25,10 @@ _TOKEN = re.compile(
 )
 _PLAIN = re.compile(r"[A-Za-z_]\w*|\d+")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_ESCAPED = {"\n": "", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _DEEPEST = 100  # braces within braces
 _KEYWORDS = {"strict", "graph", "digraph", "subgraph", "node", "edge"}
+_DEFAULTS = ("graph", "node", "edge")
 
 
 class Parsed(NamedTuple):
@@ -33,6 +36,16 @@ class Parsed(NamedTuple):
 
     edges: list[tuple[str, str]]
     nodes: list[str]
+    labels: dict[str, str]
+
+
+class _Edge(NamedTuple):
+    """What DOT says of an edge, and where."""
+
+    tail: str
+    head: str
+    place: int
+    attributes: dict[str, str]
 
 
 class _Token(NamedTuple):
@@ -47,10 +60,12 @@ def parse_text(text: str) -> Parsed:
     An edge list is statements, apart by semicolons or on lines of their own: `z -> x`, chains
     `a -> b -> c`, arrows either way `x <- z`, several nodes at once `{a, b} -> c`, a node alone. A
     name with spaces or signs stands in quotes; after # or // comes a comment. DOT is
-    `digraph { … }`; its attributes and ports are passed over, as nothing here depends on them.
+    `digraph { … }`: of its attributes those count that say which way an edge points, and nodes'
+    labels; other attributes and ports are passed over, as nothing here depends on them.
 
     Raises:
-        InputError: At the line and column of what can't be read.
+        InputError: At the line and column of what can't be read, or of an edge without one
+            direction.
     """
     if not isinstance(text, str):
         raise InputError(f"a text is needed, 'z -> x; z -> y', got {text!r:.60}")
@@ -88,9 +103,13 @@ class _Parser:
         self.text = text
         self.tokens = list(self._tokens())
         self.position = 0
-        self.edges: list[tuple[str, str]] = []
-        self.nodes: dict[str, None] = {}
-        self.in_dot, self.depth = False, 0
+        self.edges: dict[Hashable, _Edge] = {}
+        self.nodes: dict[str, dict[str, str]] = {}
+        self.in_dot, self.strict, self.depth = False, False, 0
+        # What attributes are where none are given: here, and as this subgraph itself has set them.
+        self.defaults: dict[str, dict[str, str]] = {kind: {} for kind in _DEFAULTS}
+        self.own = self.defaults
+        self.subgraphs: dict[str, dict[str, dict[str, str]]] = {}
 
     def parse(self) -> Parsed:
         self._skip("end")
@@ -101,7 +120,13 @@ class _Parser:
             self._skip("end")
         if self._peek().kind != "eof":
             raise self._error("expected nothing more")
-        return Parsed(self.edges, list(self.nodes))
+        edges = [pair for edge in self.edges.values() if (pair := self._pair(edge)) is not None]
+        labels = {
+            node: label
+            for node, attributes in self.nodes.items()
+            if (label := _label(attributes.get("label", ""), node))
+        }
+        return Parsed(edges, list(self.nodes), labels)
 
     def _tokens(self) -> Iterable[_Token]:
         place = 0
@@ -124,6 +149,7 @@ class _Parser:
         kind = words[1:2] if words[:1] == ["strict"] else words[:1]
         if self._peek().text == "{" and kind == ["digraph"]:
             self.position += 1
+            self.strict = words[0] == "strict"
             return True
         if self._peek().text == "{" and kind == ["graph"]:
             raise self._error("expected 'digraph', whose edges have a direction, not 'graph'")
@@ -149,20 +175,20 @@ class _Parser:
 
     def _statement(self) -> list[str]:
         token = self._peek()
-        defaults = token.text.lower() in ("node", "edge", "graph")
-        if self.in_dot and defaults and self._peek(1).text == "[":
+        kind = token.text.lower()
+        if self.in_dot and kind in _DEFAULTS and self._peek(1).text == "[":
             self.position += 1
-            self._attribute_list()
+            given = self._attributes()
+            self.defaults[kind].update(given)
+            self.own[kind].update(given)
             return []
         if self.in_dot and self._peek(1).text == "=" and token.kind in ("name", "quoted"):
             self.position += 2
-            if self._peek().kind == "markup":
-                self.position += 1
-            else:
-                self._name()
+            self._value()
             return []
         group = self._group()
         named = list(group)
+        pairs: list[tuple[str, str, int]] = []
         while self._peek().kind in ("arrow", "undirected"):
             arrow = self._peek()
             if arrow.kind == "undirected":
@@ -172,34 +198,63 @@ class _Parser:
             following = self._group()
             forward = arrow.text in ("->", "→")
             tails, heads = (group, following) if forward else (following, group)
-            self.edges += [(tail, head) for tail in tails for head in heads]
+            pairs += [(tail, head, arrow.place) for tail in tails for head in heads]
             named += following
             group = following
-        if self.in_dot:
-            self._attribute_list()
+        given = self._attributes() if self.in_dot else {}
+        for tail, head, place in pairs:
+            self._edge(tail, head, place, given)
+        if not pairs and given and len(named) == 1:
+            self.nodes[named[0]].update(given)
         return named
+
+    def _edge(self, tail: str, head: str, place: int, given: dict[str, str]) -> None:
+        """A new edge; the same once more, if the graph is strict or its key is the same."""
+        key = given.get("key", "" if self.strict else len(self.edges))
+        edge = self.edges.setdefault(
+            (tail, head, key), _Edge(tail, head, place, dict(self.defaults["edge"]))
+        )
+        edge.attributes.update(given)
+
+    def _pair(self, edge: _Edge) -> tuple[str, str] | None:
+        try:
+            pair = pointed(edge.tail, edge.head, edge.attributes)
+        except InputError as error:
+            raise InputError(f"{self._where(edge.place)}: {error}") from None
+        return None if pair is None else (str(pair[0]), str(pair[1]))
 
     def _group(self) -> list[str]:
         """One node, or all that braces name."""
-        if self._peek().text.lower() == "subgraph":
+        name = None
+        if self._peek().kind == "name" and self._peek().text.lower() == "subgraph":
             self.position += 1
             if self._peek().text != "{":
-                self._name()
+                name = self._name()
+            if self._peek().text == "\n":
+                self._skip_lines()
+            if self._peek().text != "{":
+                raise self._error("expected '{' after 'subgraph'")
         if self._accept("{"):
             self.depth += 1
             if self.depth > _DEEPEST:
                 raise self._error(f"expected {_DEEPEST} braces within one another at most")
+            outer = self.defaults, self.own
+            nothing = {kind: {} for kind in _DEFAULTS}
+            self.own = nothing if name is None else self.subgraphs.setdefault(name, nothing)
+            self.defaults = {kind: self.defaults[kind] | self.own[kind] for kind in _DEFAULTS}
             named = self._statements(until="}")
             self._expect("}", "to close the brace")
+            self.defaults, self.own = outer
             self.depth -= 1
             return list(dict.fromkeys(named))
         return [self._node()]
 
     def _node(self) -> str:
         name = self._name()
-        while self._accept(":"):
+        while self.in_dot and self._accept(":"):
             self._name()
-        self.nodes[name] = None
+        if name not in self.nodes:
+            self.nodes[name] = dict(self.defaults["node"])
         return name
 
     def _name(self) -> str:
@@ -215,13 +270,31 @@ class _Parser:
             self.position += 2
         return text
 
-    def _attribute_list(self) -> None:
+    def _attributes(self) -> dict[str, str]:
+        """What stands in brackets, [name=value, …], as often as there are some."""
+        given: dict[str, str] = {}
         while self._accept("["):
             while not self._accept("]"):
-                token = self._peek()
-                if token.kind == "eof":
+                if self._peek().kind == "eof":
                     raise self._error("expected ']' to close the attributes")
-                self.position += 1
+                name = self._value()
+                self._skip_lines()
+                if self._accept("="):
+                    self._skip_lines()
+                    given[name] = self._value()
+        return given
+
+    def _value(self) -> str:
+        """An attribute's name or value as it is written, marks of quotes aside."""
+        token = self._peek()
+        self.position += token.kind != "eof"
+        if token.kind != "quoted":
+            return token.text
+        text = token.text[1:-1]
+        while self._peek().text == "+" and self._peek(1).kind == "quoted":
+            text += self._peek(1).text[1:-1]
+            self.position += 2
+        return text.replace("\\\n", "").replace('\\"', '"')
 
     def _peek(self, ahead: int = 0) -> _Token:
         return self.tokens[min(self.position + ahead, len(self.tokens) - 1)]
@@ -247,11 +320,14 @@ class _Parser:
         return self._error_at(self._peek().place, expected)
 
     def _error_at(self, place: int, expected: str) -> InputError:
-        before = self.text[:place]
-        line, column = before.count("\n") + 1, place - (before.rfind("\n") + 1) + 1
         rest = self.text[place:].split("\n")[0][:20].strip()
         got = repr(rest) if rest else "the end" if place >= len(self.text) else "the line's end"
-        return InputError(f"line {line}, column {column} of the graph: {expected}, got {got}")
+        return InputError(f"{self._where(place)}: {expected}, got {got}")
+
+    def _where(self, place: int) -> str:
+        before = self.text[:place]
+        line, column = before.count("\n") + 1, place - (before.rfind("\n") + 1) + 1
+        return f"line {line}, column {column} of the graph"
 
 
 def _name(node: Hashable) -> str:
@@ -261,6 +337,15 @@ def _name(node: Hashable) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+def _label(text: str, node: str) -> str:
+    """A node's label in one line: without tags, its breaks of lines as spaces."""
+    if text.startswith("<") and text.endswith(">"):
+        text = html.unescape(re.sub(r"<[^<>]*>", " ", text[1:-1]))
+    else:
+        text = re.sub(r"\\([nlrN\\])", lambda sign: {"N": node, "\\": "\\"}.get(sign[1], " "), text)
+    return " ".join(text.split())
 
 
 def _unquoted(text: str) -> str:
