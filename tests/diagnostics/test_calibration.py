@@ -64,6 +64,57 @@ def test_wrong_posteriors_are_caught(wrong, kind):
     assert told.p_value[0] > 1e-3
 
 
+class Both:
+    """A number of three and a real one, side by side."""
+
+    def __init__(self, logits=(0.0, 0.0, 0.0), mean=0.0, sd=1.0):
+        self.parts = {"kind": dist.Categorical(logits=jnp.asarray(logits)),
+                      "mean": dist.Normal(mean, sd)}  # fmt: skip
+
+    def sample(self, key, sample_shape=()):
+        keys = dict(zip(self.parts, jax.random.split(key), strict=True))
+        return {name: part.sample(keys[name]) for name, part in self.parts.items()}
+
+    def log_prob(self, value):
+        return sum(part.log_prob(value[name]) for name, part in self.parts.items())
+
+
+def discrete_calibration(temperature=1.0):
+    """x = kind + noise, y = mean + noise: exact posteriors of both, or a flattened one of kind."""
+
+    def simulate(z, key):
+        return jnp.stack([z["kind"], z["mean"]]) + jax.random.normal(key, (2,))
+
+    def posterior(x, key):
+        likelihood = dist.Normal(jnp.arange(3.0), 1.0).log_prob(x[:1])
+        return Both(likelihood / temperature, x[1] / 2, jnp.sqrt(0.5))
+
+    return simulation_based_calibration(
+        Both(), simulate, posterior, num_simulations=1000, num_draws=19, key=jax.random.key(7)
+    )
+
+
+def test_an_exact_posterior_of_a_discrete_parameter_is_calibrated():
+    told = discrete_calibration()
+    assert told.names == ("kind", "mean")
+    assert told.p_value.min() > 1e-3
+    assert told.verdict.startswith("calibrated")
+    error = np.sqrt((20**2 - 1) / 12 / 1000)
+    assert (np.abs(told.ranks.mean(axis=0) - 9.5) < 5 * error).all()
+
+
+def test_a_wrong_posterior_of_a_discrete_parameter_is_caught():
+    told = discrete_calibration(temperature=0.1)
+    assert "posteriors are too narrow (p = " in told.verdict
+    assert told.p_value[0] < 1e-6
+
+
+def test_nan_has_no_rank():
+    broken = lambda x, key: dist.Normal(x * jnp.nan, 1.0).to_event(1)  # noqa: E731
+    with pytest.raises(InputError, match=r"in 500 of 500 simulations parameter\[0\]"):
+        simulation_based_calibration(PRIOR, simulate, broken, key=KEY)
+
+
 @pytest.mark.slow
 def test_the_same_ranks_in_chunks():
     options = {"num_draws": 19, "num_bins": 4}

@@ -67,13 +67,26 @@ def test_values_and_draws_are_those_of_the_conditional():
     assert (made.ess > 1000).all()
 
 
-@pytest.mark.slow
+def test_imputations_of_one_z_are_draws_given_it():
+    """K = 1: all have the same z, and x given z has the noise's spread."""
+    num_draws = 400
+    made = impute(linear_vae(), XS, num_samples=1, num_draws=num_draws, key=KEY)
+    spread = made.draws.std(axis=0) / (NOISE * SCALE)
+    shift = (made.draws.mean(axis=0) - made.values) / (NOISE * SCALE)
+    absent = np.isnan(XS)
+    np.testing.assert_allclose(spread[absent], 1.0, atol=5 / np.sqrt(2 * num_draws))
+    np.testing.assert_allclose(shift[absent], 0.0, atol=5 / np.sqrt(num_draws))
+    assert (made.draws[:, ~absent] == made.values[~absent]).all()
+
+
 def test_chunks_change_no_values():
     model = linear_vae()
     whole, chunked = (
-        impute(model, XS, num_samples=60, chunk_size=size, key=KEY).values for size in (60, 25)
+        impute(model, XS, num_samples=60, num_draws=30, chunk_size=size, key=KEY)
+        for size in (60, 25)
     )
-    np.testing.assert_allclose(whole, chunked, rtol=1e-5)
+    np.testing.assert_allclose(whole.values, chunked.values, rtol=1e-5)
+    np.testing.assert_array_equal(whole.draws, chunked.draws)
 
 
 def test_the_bound_is_of_what_is_observed():

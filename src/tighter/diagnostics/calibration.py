@@ -26,7 +26,9 @@ class Calibration(NamedTuple):
 
     Attributes:
         names: Of the parameters, one a number.
-        ranks: How many of L draws are below the truth, shape (simulations, parameters).
+        ranks: How many of L draws are below the truth, shape (simulations, parameters). Draws equal
+            to it stand below or above it at random, so that ranks of discrete parameters, too, are
+            uniform.
         num_draws: L.
         counts: Simulations by rank in bins of the same size, shape (parameters, bins).
         statistic: χ² of the counts against even ones, bins − 1 degrees of freedom.
@@ -102,19 +104,32 @@ def simulation_based_calibration(
         )
 
     def one(key: Key[Array, ""]) -> Int[Array, " parameters"]:
-        truth_key, data_key, fit_key, draws_key = jax.random.split(key, 4)
+        truth_key, data_key, fit_key, draws_key, tie_key = jax.random.split(key, 5)
         truth = prior.sample(truth_key)
         fitted = posterior(simulate(truth, data_key), fit_key)
         _check_alike(truth, jax.eval_shape(lambda key: draw(fitted, key=key), draws_key))
         draws = jax.vmap(lambda key: ravel_pytree(draw(fitted, key=key))[0])(
             jax.random.split(draws_key, num_draws)
         )
-        return jnp.sum(draws < ravel_pytree(truth)[0][None], axis=0)
+        truth = ravel_pytree(truth)[0]
+        below = jnp.sum(draws < truth[None], axis=0)
+        # Among the draws equal to it the truth has any place, one as likely as another.
+        equal = jnp.sum(draws == truth[None], axis=0)
+        rank = below + jax.random.randint(tie_key, equal.shape, 0, equal + 1)
+        unordered = jnp.any(jnp.isnan(draws), axis=0) | jnp.isnan(truth)
+        return jnp.where(unordered, -1, rank)
 
     size = min(chunk_size, num_simulations)
     keys = jax.random.split(key, num_simulations)
     ranks = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=size))(keys))
-    return _calibration(_names(jax.eval_shape(prior.sample, key)), ranks, num_draws, num_bins)
+    names = _names(jax.eval_shape(prior.sample, key))
+    if (ranks < 0).any():
+        num, parameter = (ranks < 0).any(axis=1).sum(), names[(ranks < 0).any(axis=0).argmax()]
+        raise InputError(
+            f"NaN has no rank, and in {num:,} of {num_simulations:,} simulations {parameter} or a "
+            "draw of its posterior is NaN: see which of prior, simulate and posterior makes it"
+        )
+    return _calibration(names, ranks, num_draws, num_bins)
 
 
 def _check_alike(truth: PyTree, drawn: PyTree) -> None:

@@ -20,6 +20,8 @@ from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
 
 _NUMBERS, _DRAWS = 4_000_000, 250
+# Beside the keys that a draw of z may split its own into, which are `fold_in(key, i)` from 0 up.
+_CHOICE, _COMPLETION = 2**32 - 1, 2**32 - 2
 
 
 class Imputation(NamedTuple):
@@ -101,7 +103,6 @@ def impute(
             "--set model.missing=true, or observation=Missing(...)"
         )
     x = jnp.asarray(x, float)
-    completion_key, key = jax.random.split(key)
     rows = rows_of_all(model, x, key=key)
     chunk = min(chunk_size or _DRAWS, num_samples)
     block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))
@@ -112,7 +113,7 @@ def impute(
     for start in track(starts, "imputing", console=console, transient=True, disable=not shown):
         # The last block is filled up with earlier rows, so that one program serves all.
         taken = jnp.minimum(jnp.arange(start, start + block), x.shape[0] - 1)
-        part = _stream(model, rows, x, taken, completion_key, num_samples, chunk, num_draws)
+        part = _stream(model, rows, x, taken, num_samples, chunk, num_draws)
         for parts, array in zip((values, drawn, ess), jax.device_get(part), strict=True):
             parts.append(array)
     num = x.shape[0]
@@ -129,7 +130,6 @@ def _stream(
     rows: Rows,
     x: Array,
     taken: Int[Array, " batch"],
-    key: Key[Array, ""],
     num_samples: int,
     chunk: int,
     num_draws: int,
@@ -141,8 +141,13 @@ def _stream(
     def statistic(_: Any, x: PyTree, posterior: Any, key: Array) -> Array:
         return model.completion(x).statistic(draw(posterior, key=key))
 
-    def drawn(_: Any, x: PyTree, posterior: Any, key: Array) -> Array:
-        return model.completion(x).draw(draw(posterior, key=key), jax.random.fold_in(key, 1))
+    def noise(_: Any, x: PyTree, posterior: Any, key: Array) -> Array:
+        return jax.random.gumbel(jax.random.fold_in(key, _CHOICE), (num_draws,))
+
+    def drawn(_: Any, x: PyTree, posterior: Any, key: Array, imputation: Array) -> Array:
+        # Imputations that picked the same z are draws given it, not copies of one.
+        own_key = jax.random.fold_in(jax.random.fold_in(key, _COMPLETION), imputation)
+        return model.completion(x).draw(draw(posterior, key=key), own_key)
 
     def add(sums: _Sums, start: Int[Array, ""], size: int) -> _Sums:
         draws = jnp.broadcast_to(start + jnp.arange(size), (num_batch, size))
@@ -150,9 +155,7 @@ def _stream(
         log_scale = jnp.maximum(sums.log_scale, jnp.max(log_weights, axis=1))
         shrink = jnp.exp(sums.log_scale - log_scale)
         weights = jnp.exp(log_weights - log_scale[:, None])
-        noise_key = jax.random.fold_in(jax.random.fold_in(key, start), taken[0])
-        noise = jax.random.gumbel(noise_key, (num_batch, num_draws, size))
-        scores = noise + log_weights[:, None, :]
+        scores = jnp.swapaxes(some.evaluate(noise, draws), 1, 2) + log_weights[:, None, :]
         best = jnp.max(scores, axis=2)
         better = best > sums.leading
         wide = (slice(None),) + (None,) * (statistics.ndim - 2)
@@ -180,5 +183,6 @@ def _stream(
         sums = add(sums, jnp.asarray(full * chunk), num_samples - full * chunk)
     averages = sums.statistic / sums.first.reshape(-1, *[1] * (sums.statistic.ndim - 1))
     values = jax.vmap(lambda x, average: model.completion(x).point(average))(xs, averages)
-    completed = some.evaluate(drawn, sums.chosen)
+    imputations = jnp.broadcast_to(jnp.arange(num_draws), sums.chosen.shape)
+    completed = some.evaluate(drawn, sums.chosen, imputations)
     return values, completed, sums.first**2 / sums.second
