@@ -1,5 +1,7 @@
 """The one exception that a user's mistake raises."""
 
+_LONGEST = 1000  # letters of a message, which may quote a damaged file's cell
+
 
 class InputError(ValueError):
     """Input that cannot be right, told in one line: what was wrong, what was got, how to mend it.
@@ -7,6 +9,12 @@ class InputError(ValueError):
     The command line prints the message alone and exits with status 2; any other exception is a
     fault of the program and keeps its traceback.
     """
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        if len(told) <= _LONGEST:
+            return told
+        return f"{told[: _LONGEST // 2]} … {told[-_LONGEST // 3 :]}"  # what was wrong, how to mend
 
 
 class NonFiniteError(ArithmeticError):

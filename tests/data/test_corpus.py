@@ -172,7 +172,7 @@ def test_files_that_are_no_counts(tmp_path):
     [
         ({"train_counts": [1.0, 2.5, 3.0]}, "got 2.5 in row 1"),
         ({"train_counts": [1.0, 2.0, np.inf]}, "got inf in row 2"),
-        ({"train_counts": [1j, 2, 3]}, "train_counts is a row of numbers, got .* complex128"),
+        ({"train_counts": [1j, 2, 3]}, "whole numbers from 0, got complex128"),
         ({"train_indices": ["a", "b", "c"]}, "train_indices is a row of numbers"),
         ({"train_indices": 0}, r"train_indices is a row of numbers, got shape \(\)"),
         ({"train_indptr": 3}, "train_indptr is a row of numbers"),

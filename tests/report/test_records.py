@@ -77,7 +77,7 @@ def test_a_folder_that_is_no_run(tmp_path: Path):
         (b"[1, 2]", "expected a JSON object, got list"),
         (b"\xff\xfe", "not UTF-8 text (byte 0)"),
         (b"", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "nested too deep"),
     ],
 )
 def test_damaged_json(full_run: Path, name: str, content: bytes, reason: str):

@@ -49,7 +49,14 @@ def test_a_line_cut_short_is_dropped(tmp_path):
     assert [json.loads(line) for line in path.read_text().splitlines()] == rows
 
 
-@pytest.mark.parametrize("line", [b"5\n", b'{"epoch": 4}\n', b'["step"]\n', b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"5\n", b'{"epoch": 4}\n', b'["step"]\n', b"\xff\xfe\n", b'{"epoch": 4, "step": null}\n',
+        b'{"epoch": 4, "step": "16"}\n', b'{"epoch": null, "step": 16}\n', b"[" * 5000 + b"\n",
+        b'{"epoch": 4, "step": 16, "bound": "-1"}\n', b'{"epoch": 4, "step": 16, "bound": true}\n',
+    ],
+)  # fmt: skip
 def test_a_line_that_is_no_row_costs_that_line(tmp_path, line):
     path = tmp_path / "metrics.jsonl"
     rows = filled(path).rows

@@ -3,8 +3,6 @@
 import contextlib
 import difflib
 import re
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 
 from tighter._errors import InputError
+from tighter._files import member, reading, refuse_more
 from tighter.data.raw import Part, Raw
 
 _EXAMPLES = ("x", "images", "data")
@@ -63,6 +62,8 @@ def read_archive(path: Path, *, array: str | None = None) -> dict[Part, Raw]:
     with path.open("rb") as stream:
         with _reading(str(path)):
             content = np.load(stream, allow_pickle=False)
+            if not isinstance(content, NpzFile):
+                refuse_more(stream)
         if not isinstance(content, NpzFile):
             if array is not None:
                 raise InputError(f"{path} is a single array; leave array={array!r} out")
@@ -133,10 +134,7 @@ def _check_key(path: Path, content: NpzFile, array: str) -> None:
 
 def _member(path: Path, content: NpzFile, key: str) -> np.ndarray:
     with _reading(_origin(path, key)):
-        member = content[key]
-    if not isinstance(member, np.ndarray):
-        raise InputError(f"{_origin(path, key)} is not an array; save it with np.savez")
-    return member
+        return member(content, key)
 
 
 def _origin(path: Path, key: str) -> str:
@@ -145,23 +143,19 @@ def _origin(path: Path, key: str) -> str:
 
 @contextlib.contextmanager
 def _reading(origin: str) -> Iterator[None]:
-    """Say in one line what numpy and zipfile say in many ways."""
-    try:
-        yield
-    except MemoryError as error:
-        raise InputError(f"{origin} does not fit in memory; save fewer examples") from error
-    except (EOFError, OSError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        cause = str(error)
-        if "Object arrays" in cause:
-            raise InputError(
-                f"{origin} holds Python objects, which would have to be unpickled: refused, as a "
-                "pickle can run code; save one dense array of numbers"
-            ) from error
-        if "pickle" in cause:
-            raise InputError(
-                f"{origin} is not a numpy file (a pickle is refused, as it can run code); "
-                "save it again with np.save or np.savez"
-            ) from error
-        raise InputError(
-            f"{origin} is cut short or damaged ({cause}); copy or save it again"
-        ) from error
+    """Say what numpy says of pickles in our words."""
+    with reading(origin):
+        try:
+            yield
+        except ValueError as error:
+            if "Object arrays" in str(error):
+                raise InputError(
+                    f"{origin} holds Python objects, which would have to be unpickled: refused, as "
+                    "a pickle can run code; save one dense array of numbers"
+                ) from error
+            if "pickle" in str(error):
+                raise InputError(
+                    f"{origin} is not a numpy file (a pickle is refused, as it can run code); "
+                    "save it again with np.save or np.savez"
+                ) from error
+            raise

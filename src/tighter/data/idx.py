@@ -6,12 +6,12 @@ big-endian 32-bit numbers, and the values, row-major and big-endian.
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._files import reading
 
 _DTYPES = {
     0x08: np.dtype("u1"),
@@ -68,19 +68,19 @@ def read_idx(path: Path) -> np.ndarray:
             f"{path} {fault}: shape {shape} of {dtype.name} takes {expected} bytes, got {got}; "
             "download it again"
         )
-    values = np.frombuffer(content, dtype, offset=start).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
+    with reading(path, "{origin} is no IDX file that can be read ({cause}); download it again"):
+        values = np.frombuffer(content, dtype, offset=start).reshape(shape)
+        return values.astype(dtype.newbyteorder("="))
 
 
 def _content(path: Path) -> bytes:
     content = path.read_bytes()
     if not content.startswith(_GZIP_MAGIC):
         return content
-    try:
-        return gzip.decompress(content)
-    except EOFError as error:
-        raise InputError(
-            f"{path} is cut short: its gzip stream ends early; download it again"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path} is a damaged gzip file ({error}); download it again") from error
+    with reading(path, "{origin} is a damaged gzip file ({cause}); download it again"):
+        try:
+            return gzip.decompress(content)
+        except EOFError as error:
+            raise InputError(
+                f"{path} is cut short: its gzip stream ends early; download it again"
+            ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tighter._errors import InputError
+from tighter._files import reading, without_panics
 from tighter.data.schema import refuse_duplicates
 
 if TYPE_CHECKING:
@@ -106,15 +107,12 @@ def _suffix(path: Path) -> str:
 def _read_parquet(path: Path) -> polars.DataFrame:
     import polars as pl
 
-    try:
+    no_parquet = (
+        "{origin} is cut short, damaged or no Parquet file ({cause}); copy or write it again"
+    )
+    with reading(path, no_parquet), without_panics(), path.open("rb"):
         # The path is a path: no pattern, and no columns in the names of its folders.
-        with path.open("rb"):
-            return pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} is cut short, damaged or no Parquet file ({cause}); copy or write it again"
-        ) from error
+        return pl.read_parquet(path, glob=False, hive_partitioning=False)
 
 
 def _read_csv(stream: TextIO, path: Path, *, header: bool | None, tab: bool) -> polars.DataFrame:
@@ -190,9 +188,9 @@ def _typed(cells: polars.Series, *, comma: bool = False) -> polars.Series:
     cells = cells.str.strip_chars()
     cells = cells.set(cells.is_in(list(_MISSING)), None)
     readings = [cells, cells.str.replace(",", ".", literal=True)] if comma else [cells]
-    for reading in readings:
+    for read in readings:
         for dtype in (pl.Int64, pl.Float64):
-            numbers = reading.cast(dtype, strict=False)
+            numbers = read.cast(dtype, strict=False)
             if 0 < numbers.count() == cells.count():
                 return numbers
     if cells.count() and cells.drop_nulls().is_in(["true", "false"]).all():

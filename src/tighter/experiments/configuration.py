@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tighter._errors import InputError
+from tighter._files import reading
 from tighter._names import unknown
 
 
@@ -244,13 +245,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If it can't be read, or isn't TOML.
     """
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise InputError(f"the configuration {path} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"the configuration {path} is not valid TOML: {error}") from None
+    not_toml = "the configuration {origin} is not valid TOML: {cause}"
+    with reading(path, not_toml), path.open("rb") as file:
+        return tomllib.load(file)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -267,10 +264,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise InputError(
                 f"--set takes section.key=value (training.batch_size=20), got {setting!r}"
             )
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
+        with reading(f"--set {setting:.40}", "{origin} is no value ({cause})"):
+            try:
+                value = tomllib.loads(f"value = {text}")["value"]
+            except tomllib.TOMLDecodeError:
+                value = text.strip()
         nested.setdefault(section, {})[key] = value
     return nested
 

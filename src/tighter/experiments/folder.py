@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._files import read_object, reading
 from tighter.data import Schema
 from tighter.experiments.configuration import Configuration
 
@@ -54,19 +55,18 @@ def open_run(path: Path) -> RunFolder:
     file = path / CONFIGURATION
     if not file.is_file():
         raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
-    try:
-        record = json.loads(file.read_text())
-        if isinstance(record, dict) and record.get("kind") == "topics":
-            raise InputError(
-                f"{path} is a run of tighter topics: take tighter topics {path} --transform TEXT, "
-                "or tighter report"
-            )
+    record = read_object(file)
+    if record.get("kind") == "topics":
+        raise InputError(
+            f"{path} is a run of tighter topics: take tighter topics {path} --transform TEXT, "
+            "or tighter report"
+        )
+    with reading(file, "{origin} is damaged: {cause}"):
         configuration = Configuration().updated(record["configuration"], where=str(file))
-        return RunFolder(path, configuration, tuple(record["shape"]), record)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged: {type(error).__name__} {error}") from None
+        shape = tuple(int(size) for size in record["shape"])
+        if not all(0 < size < 2**31 for size in shape):
+            raise ValueError(f"an example has shape {shape}")
+        return RunFolder(path, configuration, shape, record)
 
 
 def new_run_path(configuration: Configuration) -> Path:

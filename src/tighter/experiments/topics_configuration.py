@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tighter._errors import InputError
+from tighter._files import read_object
 from tighter._names import unknown
 from tighter.data.corpus import Corpus, Tokenizing, count_words
 from tighter.data.counts import COUNTS_SUFFIX, read_counts
@@ -204,14 +205,14 @@ def open_topics(path: Path) -> TopicsRun:
         raise InputError(f"{path} does not exist: name a run's folder (tighter topics prints it)")
     if not is_run(path):
         raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
-    record = _object(path / CONFIGURATION)
+    record = read_object(path / CONFIGURATION)
     if record.get("kind") != KIND:
         raise InputError(f"{path} is a run of tighter train, and not one of tighter topics")
     try:
         configuration = TopicsConfiguration.from_dict(record["configuration"])
     except (InputError, KeyError) as error:
         raise InputError(f"{path / CONFIGURATION} is damaged: {error}") from None
-    words = _object(path / VOCABULARY).get("words")
+    words = read_object(path / VOCABULARY).get("words")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise InputError(f"{path / VOCABULARY} is damaged: it holds no list of words")
     return TopicsRun(path, configuration, tuple(words), record)
@@ -234,16 +235,6 @@ def read_corpus(data: TextsConfiguration) -> Corpus:
     if data.column is not None:
         raise InputError(f"--column is about tables, and {counted[0]} holds counts: leave it out")
     return read_counts(counted[0], data.vocabulary)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {type(error).__name__} {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: it holds no JSON object")
-    return content
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:

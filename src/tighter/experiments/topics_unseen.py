@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._files import read_object, reading
 from tighter.data import write_table
 from tighter.data.corpus import Corpus, count_words
 from tighter.data.counts import COUNTS_SUFFIX, read_counts
@@ -133,17 +134,16 @@ def write_proportions(unseen: Unseen, path: Path) -> None:
 def _order(run: TopicsRun) -> tuple[list[int], tuple[str, ...]]:
     """The model's topics in the run's order, the commonest first, and some words of each."""
     file = run.path / "topics.json"
-    try:
-        topics = json.loads(file.read_text(encoding="utf-8"))["topics"]
-        order = [int(topic["component"]) for topic in topics]
-        words = tuple(" ".join(topic["relevant_words"][:_TOLD]) for topic in topics)
-    except FileNotFoundError:
+    if not file.exists():
         raise InputError(
             f"{run.path} holds no topics yet: its training was stopped (tighter topics --resume "
             f"{run.path})"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is damaged: {type(error).__name__} {error}") from None
+        )
+    record = read_object(file)
+    with reading(file, "{origin} is damaged: {cause}"):
+        topics = record["topics"]
+        order = [int(topic["component"]) for topic in topics]
+        words = tuple(" ".join(topic["relevant_words"][:_TOLD]) for topic in topics)
     return order, words
 
 

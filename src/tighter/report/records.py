@@ -3,8 +3,6 @@
 import json
 import math
 import shlex
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tighter import _files
 from tighter._errors import InputError
 
 CONFIGURATION = "configuration.json"
@@ -21,6 +20,7 @@ EVALUATION = "evaluation.json"
 EXAMPLES = "evaluation.npz"
 PICTURES = "pictures.npz"
 
+_DAMAGED = "'{origin}' can't be read: {cause}; remove the file or make it again"
 _MADE_BY = {
     EVALUATION: "tighter evaluate",
     EXAMPLES: "tighter evaluate",
@@ -122,37 +122,20 @@ def section(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise _damaged(path, f"not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-
-
 def read_object(path: Path) -> Mapping[str, Any]:
     """A JSON file's one object.
 
     Raises:
         InputError: If it can't be read, or holds something else.
     """
-    text = _read_text(path)
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _damaged(path, f"not JSON: {error.msg} at line {error.lineno}") from error
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise _damaged(path, f"expected a JSON object, got {type(value).__name__}")
-    return value
+    return _files.read_object(path, _DAMAGED)
 
 
 def _read_metrics(path: Path) -> tuple[dict[str, NDArray[np.float64]], bool]:
     if not path.exists():
         return {}, False
-    lines = [line for line in _read_text(path).splitlines() if line.strip()]
+    with _files.reading(path, _DAMAGED):
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
     rows: dict[float, dict[str, float]] = {}
     cut = False
     for position, line in enumerate(lines, start=1):
@@ -186,24 +169,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     if not path.exists():
         return {}
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as stream:
-            archive = np.load(stream, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("one array instead of an archive of arrays")
-            with archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        RuntimeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise _damaged(path, "not an archive of numeric arrays") from error
+    no_archive = _DAMAGED.replace("{cause}", "not an archive of numeric arrays ({cause})")
+    arrays = _files.read_archive(path, no_archive)
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf":
             raise _damaged(path, f"array '{name}' should hold numbers, got dtype {array.dtype}")
@@ -247,4 +214,4 @@ def _check_equal_lengths(path: Path, arrays: dict[str, NDArray[Any]], a: str, b:
 
 
 def _damaged(path: Path, what: str) -> InputError:
-    return InputError(f"'{path}' can't be read: {what}; remove the file or make it again")
+    return InputError(_DAMAGED.format(origin=path, cause=what))

@@ -26,9 +26,9 @@ class Metrics:
         for line in self.path.read_bytes().splitlines():
             try:
                 row = json.loads(line)
-            except ValueError:  # a line cut short when the run was killed
+            except (ValueError, RecursionError):  # a line cut short when the run was killed
                 continue
-            if isinstance(row, dict) and "step" in row and row["step"] <= step:
+            if _is_row(row) and row["step"] <= step:
                 self.rows.append(row)
         temporary = self.path.with_suffix(".partial")
         temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
@@ -44,3 +44,12 @@ class Metrics:
         if self.path is not None:
             with self.path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+
+
+def _is_row(row: Any) -> bool:
+    """Whether a line's content is what `append` writes."""
+    return (
+        isinstance(row, dict)
+        and all(type(row.get(name)) is int for name in ("epoch", "step"))
+        and all(value is None or type(value) in (int, float) for value in row.values())
+    )

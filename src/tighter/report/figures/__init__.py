@@ -1,10 +1,10 @@
 """Pictures of experiments, each drawn from its folder's files alone."""
 
 import importlib
-import json
 from pathlib import Path
 
 from tighter._errors import InputError
+from tighter._files import read_object
 
 
 def draw_experiment(path: Path) -> list[Path]:
@@ -16,9 +16,10 @@ def draw_experiment(path: Path) -> list[Path]:
     Raises:
         InputError: If the folder holds no record that can be read.
     """
+    record = read_object(path / "record.json")
     try:
-        name = json.loads((path / "record.json").read_text())["experiment"]
+        name = record["experiment"]
         module = importlib.import_module(f"tighter.report.figures.{name.replace('-', '_')}")
-    except (OSError, ValueError, KeyError, TypeError, ModuleNotFoundError):
+    except (KeyError, AttributeError, ModuleNotFoundError):
         raise InputError(f"{path} holds no record.json of an experiment") from None
     return module.draw(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from tighter._errors import InputError
+from tighter._files import read_archive, read_object
 from tighter.report.theme import STYLE, SURFACE
 
 # Okabe and Ito's, which stay apart under color blindness; black is for exact answers.
@@ -25,10 +24,7 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the folder holds no record that can be read.
     """
-    try:
-        return json.loads((path / "record.json").read_text())
-    except (OSError, ValueError):
-        raise InputError(f"{path} holds no record.json that can be read") from None
+    return read_object(path / "record.json")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -37,11 +33,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: If there are none that can be read.
     """
-    try:
-        with np.load(path / "arrays.npz", allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError):
-        raise InputError(f"{path} holds no arrays.npz that can be read") from None
+    return read_archive(path / "arrays.npz")
 
 
 def draw_picture(file: Path, size: tuple[float, float], paint: Callable[[Figure], None]) -> Path:
