@@ -117,11 +117,39 @@ def test_evaluate_agrees_with_its_record(trained, call, tmp_path):
     answer = call("evaluate", run, "--num-samples", 40, "--num-examples", 7, "--seed", 3, "--json")
     assert answer.status == 0
     record = json.loads(answer.out)
-    stored = evaluation(run)
+    stored = json.loads((run / "results" / f"{record['result']}.json").read_text())
     assert {name: record[name] for name in stored} == stored
     assert (record["num_samples"], record["num_examples"], record["seed"]) == (40, 7, 3)
     assert record["log_likelihood"] != before["log_likelihood"]
-    assert "of 40 draws" in (run / "report.html").read_text()
+
+
+def test_a_quick_result_stands_beside_the_one_with_more_draws(trained, call, tmp_path):
+    run = copied(trained, tmp_path)
+    before, pictures = evaluation(run), (run / "pictures.npz").read_bytes()
+    answer = call("evaluate", run, "--num-samples", 40, "--num-examples", 7, "--json")
+    assert json.loads(answer.out)["shows"] == {"evaluation": before["result"]}
+    last = json.loads(call("evaluate", run, "--last", "--num-samples", 60, "--json").out)
+    assert last["shows"] == {"evaluation": before["result"]}
+    assert evaluation(run) == before
+    assert (run / "pictures.npz").read_bytes() == pictures
+    told = call("report", run).out.splitlines()[1]
+    assert told.startswith("the report shows the evaluation of K = 30, 12 examples, seed 0, best")
+    assert "; besides: K = 40, 7 examples, seed 0, best parameters; K = 60, 12" in told
+    page = (run / "report.html").read_text()
+    assert "each from 30 importance samples (seed 0)" in page
+    assert "K = 40, 7 examples" in page
+    # The page says of each what its record says.
+    symbol = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}[before["verdict_level"]]
+    assert f'<p class="verdict {before["verdict_level"]}">' in page
+    assert f'aria-hidden="true">{symbol}</span>' in page
+    assert before["verdict"][1:] in page
+    # More draws take its place, and it stays beside them.
+    more = json.loads(call("evaluate", run, "--num-samples", 50, "--json").out)
+    assert more["shows"] == {"evaluation": more["result"]}
+    assert evaluation(run)["num_samples"] == 50
+    kept = run / "results" / f"{before['result']}.json"
+    assert json.loads(kept.read_text()) == before
+    assert (run / "results" / f"{before['result']}.npz").exists()
 
 
 def test_evaluate_takes_the_last_parameters_too(trained, call, tmp_path):
@@ -177,7 +205,8 @@ def test_report_makes_the_same_bytes_again(trained, call, tmp_path):
     first = (run / "report.html").read_bytes()
     (run / "report.html").unlink()
     record = json.loads(call("report", run, "--json").out)
-    assert record == {"run": str(run), "report": str(run / "report.html")}
+    shows = {"evaluation": evaluation(run)["result"]}
+    assert record == {"run": str(run), "report": str(run / "report.html"), "shows": shows}
     assert (run / "report.html").read_bytes() == first
 
 

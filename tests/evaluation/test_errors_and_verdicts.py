@@ -150,6 +150,29 @@ def test_verdicts(shapes, words):
     assert re.search(words, verdict(shapes, np.full(shapes.shape, 0.02)))
 
 
+@pytest.mark.parametrize(
+    ("bad", "level"), [(0, "good"), (1, "fair"), (5, "fair"), (6, "poor"), (100, "poor")]
+)
+def test_the_level_says_what_the_sentence_says(bad, level):
+    # One verdict: no example that is not to be trusted under a level that calls all of them good.
+    shapes = np.where(np.arange(100) < bad, 0.9, 0.3)
+    told = verdict(shapes, np.full(100, 0.02), np.zeros(100))
+    assert told.level == level
+    assert ("not to be trusted" in told) == (level != "good")
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
+def test_one_value_that_is_not_finite_spoils_the_mean(value):
+    values = np.array([-3.0, value, -2.0])
+    told = verdict(np.full(3, 0.2), np.full(3, 0.02), values)
+    assert told.level == "poor"
+    assert told.startswith("1 of 3 log-likelihoods, row 1 first, not finite: not to be trusted")
+
+
+def test_without_k_the_level_is_unknown():
+    assert verdict(np.full(2, np.nan), np.full(2, np.nan)).level == "unknown"
+
+
 # Every posterior that there is: log p(x) = 1.5 whatever x.
 
 _TARGET = dist.Normal(0.3, 1.0, validate_args=False)

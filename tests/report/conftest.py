@@ -31,8 +31,14 @@ EVALUATION = {
     "standard_error": 0.4321,
     "monte_carlo_error": 0.0123,
     "bound": -20.9,
+    "bound_standard_error": 0.44,
+    "bound_gap": 0.78,
+    "bound_gap_standard_error": 0.12,
     "median_ess": 812.3,
+    "median_ess_standard_error": 31.0,
     "share_pareto_k_above_0.7": 0.02,
+    "verdict": "k̂ = .69 at most: to be trusted",
+    "verdict_level": "good",
     "seconds": 3.0,
 }
 

@@ -11,12 +11,13 @@ from tighter.report import write_report
 RNG = np.random.default_rng(0)
 SANDWICH = {
     "num_examples": 20, "lower": -25.47, "upper": -25.45, "extrapolated": -25.46,
+    "upper_standard_error": 0.51,
     "half_chi_square": 0.53, "standard_error": 0.5, "num_samples": 1024,
     "verdict": "upper − lower is 0.0195 nats on average; closed for all 20",
 }  # fmt: skip
 ANNEALING = {
     "num_examples": 10, "num_temperatures": 100, "log_likelihood": -25.48,
-    "standard_error": 0.9, "acceptance": 0.69, "simulated_gap": 0.031,
+    "standard_error": 0.9, "acceptance": 0.69, "simulated_gap": 0.031, "simulated_gap_error": 0.012,
     "note": "On <simulated> data",
 }  # fmt: skip
 DIAGNOSIS = {
@@ -26,14 +27,18 @@ DIAGNOSIS = {
     },
     "surgery_errors": {"elbo": 0.08}, "log_num_examples": 6.21, "active_units": 3, "num_units": 4,
     "warnings": ["1 of 4 units carries nothing"],
-    "gaps": {"amortization_gap": {"mean": 0.34}, "approximation_gap": {"mean": 0.385}},
+    "gaps": {
+        "amortization_gap": {"mean": 0.34, "standard_error": 0.025},
+        "approximation_gap": {"mean": 0.385, "standard_error": 0.031},
+    },
 }  # fmt: skip
 COMPARISON = {
     "num_replicates": 40, "recommended": 1, "recommendation": "ELBO, K = 1 it is",
     "rows": [
         {
             "bound": "IWAE", "num_samples": 5, "gradient": name, "num_backward": None,
-            "value": -25.0, "seconds": 0.001 * rank, "bias": {"kind": "unbiased"},
+            "value": -25.0, "value_error": 0.17, "seconds": 0.001 * rank,
+            "bias": {"kind": "unbiased"},
             "phi": {"snr": 1 / rank, "snr_squared_per_second": 1000.0},
             "theta": {"snr": 0.4, "snr_squared_per_second": 160.0},
         }
@@ -68,8 +73,9 @@ def page_with(folder: Path, *names: str) -> str:
 def test_every_section_tells_its_numbers(full_run: Path):
     page = page_with(full_run, *RECORDS)
     for words in (
-        "How far from the truth", "−25.45", "Upper − lower is 0.0195 nats", "0.031",
-        "On &lt;simulated&gt; data", "What the bound hides", "0.340", "0.385",
+        "How far from the truth", "−25.45 ± 0.51", "Upper − lower is 0.0195 nats", "0.031 ± 0.012",
+        "On &lt;simulated&gt; data", "What the bound hides", "0.340 ± 0.025", "0.385 ± 0.031",
+        "−25.00 ± 0.17",
         "1 of 4 units carries nothing", "Kolmogorov–Smirnov distance 0.300",
         "Which bound and estimator", "ELBO, K = 1 it is", "<tr class=chosen><td>2</td>",
         "DoublyReparameterized",

@@ -29,6 +29,7 @@ CONFIGURATION = {
 EVALUATION = {
     "num_examples": 120, "num_words": 5000, "num_samples": 1000, "perplexity": 812.34,
     "perplexity_standard_error": 11.7, "log_likelihood": -88.2, "share_pareto_k_above_0.7": 0.0,
+    "verdict": "to be trusted", "verdict_level": "good",
 }  # fmt: skip
 
 

@@ -7,34 +7,28 @@ import pytest
 
 from tighter.report.images import are_images, columns, to_tiles
 from tighter.report.latent import project
-from tighter.report.words import decimals, moment, percent, signed, verdict
+from tighter.report.words import decimals, moment, percent, signed, verdict, with_error
 
-SOUND = {
-    "log_likelihood": -90.0,
-    "standard_error": 0.4,
-    "monte_carlo_error": 0.01,
-    "num_samples": 5000,
-}
+
+@pytest.mark.parametrize("level", ["good", "fair", "poor", "unknown"])
+def test_the_verdict_is_the_recorded_one(level: str):
+    # Whatever else the record holds: nothing is judged a second time.
+    told = verdict({"verdict": "k̂ says so", "verdict_level": level, "log_likelihood": math.nan})
+    assert (told.level, told.text) == (level, "K̂ says so.")
 
 
 @pytest.mark.parametrize(
-    ("share", "changed", "level", "words"),
-    [
-        (0.0, {}, "good", "No example has k̂ above 0.7"),
-        (0.05, {}, "good", "5.0% of the examples"),
-        (0.06, {}, "fair", "errs low"),
-        (0.21, {}, "poor", "errs low"),
-        (math.nan, {}, "unknown", "No k̂ was recorded"),
-        (0.0, {"log_likelihood": math.nan}, "poor", "no usable importance weight"),
-        (0.0, {"log_likelihood": -math.inf}, "poor", "no usable importance weight"),
-        (0.0, {"monte_carlo_error": 0.5}, "fair", "sampling noise"),
-        (0.0, {"num_samples": 100}, "good", "only 100 importance samples"),
-    ],
+    "record",
+    [{}, {"verdict": "good"}, {"verdict": 3, "verdict_level": "good"}, {"verdict_level": "top"}],
 )
-def test_verdicts(share: float, changed: dict, level: str, words: str):
-    judged = verdict(SOUND | changed, share)
-    assert judged.level == level
-    assert words in judged.text
+def test_without_a_recorded_verdict_none_is_made_up(record: dict):
+    assert verdict(record | {"share_pareto_k_above_0.7": 0.0}).level == "unknown"
+
+
+def test_numbers_with_their_errors():
+    assert with_error(-20.1234, 0.4321) == "−20.12 ± 0.43"
+    assert with_error(-20.1234, 12.0) == "−20 ± 12"
+    assert with_error(0.1234, math.nan) == "0.12"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def compare(
         model, opened, splits,
         bounds=bound or None, gradients=gradient or None, num_samples=num_samples or None,
         num_backward=num_backward or None, num_replicates=num_replicates, seed=seed,
-        announce=announce,
+        which="last" if last else "best", announce=announce,
     )  # fmt: skip
     page = write_report(run)
     if json:

@@ -47,7 +47,8 @@ def diagnose(
     splits = build_data(opened.configuration)
     record = diagnosed(
         model, opened, splits,
-        num_examples=num_examples, num_gaps=num_gaps, seed=seed, announce=announce,
+        num_examples=num_examples, num_gaps=num_gaps, seed=seed,
+        which="last" if last else "best", announce=announce,
     )  # fmt: skip
     page = write_report(run)
     if json:

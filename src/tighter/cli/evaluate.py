@@ -65,23 +65,27 @@ def evaluate(
     which = "last" if last else "best"
     model = load_model(opened, which=which)
     splits = build_data(opened.configuration)
-    given: dict[str, Any] = {"num_examples": num_examples, "seed": seed, "announce": announce}
+    given: dict[str, Any] = {
+        "num_examples": num_examples, "seed": seed, "which": which, "announce": announce,
+    }  # fmt: skip
     if method == "ais":
         given |= {"num_temperatures": num_temperatures, "num_chains": num_chains}
     elif method == "sandwich":
         given |= {"gap": gap}
     else:
-        given |= {"num_samples": num_samples, "which": which}
+        given |= {"num_samples": num_samples}
     record, lines = _measure(method, model, opened, splits, given)
-    from tighter.report import write_report
+    from tighter.report import shown_results, told_results, write_report
 
     page = write_report(run)
     if json:
-        print_json({"run": str(run), "report": str(page)} | record)
+        print_json({"run": str(run), "report": str(page), "shows": shown_results(run)} | record)
         return
     for line in lines:
         print(line)
     print(f"report {page}")
+    for line in told_results(run):
+        print(line)
 
 
 def _measure(
@@ -89,6 +93,7 @@ def _measure(
 ) -> tuple[dict[str, Any], list[str]]:
     """The record, and what to print of it."""
     from tighter.experiments.measuring import annealed, sandwiched
+    from tighter.experiments.results import shown_result
     from tighter.experiments.scoring import score
     from tighter.experiments.training_run import draw_pictures
 
@@ -98,19 +103,23 @@ def _measure(
             f"test log-likelihood {record['log_likelihood']:.2f}{_plus(record)} nats by annealing "
             f"({record['num_temperatures']} temperatures, {record['num_chains']} chains, "
             f"{record['num_examples']} examples; acceptance {record['acceptance']:.2f})",
-            f"upper − lower on simulated data: {record['simulated_gap']:.3f} nats",
+            f"upper − lower on simulated data: {record['simulated_gap']:.3f}"
+            f"{_plus(record, 'simulated_gap_error', 3)} nats",
             record["note"],
         ]
     if method == "sandwich":
         record = sandwiched(model, run, splits, **given)
         return record, [
-            f"test log-likelihood between {record['lower']:.2f} and {record['upper']:.2f} nats"
-            f"{_plus(record)} over {record['num_examples']} examples; extrapolated "
-            f"{record['extrapolated']:.2f}",
+            f"test log-likelihood between {record['lower']:.2f}{_plus(record)} and "
+            f"{record['upper']:.2f}{_plus(record, 'upper_standard_error')} nats over "
+            f"{record['num_examples']} examples; extrapolated {record['extrapolated']:.2f}"
+            f"{_plus(record, 'extrapolated_standard_error')}",
             record["verdict"],
         ]
     record = score(model, splits.test, run.configuration, run, **given)
-    draw_pictures(run, model, splits)
+    shown = shown_result(run.path, "evaluation")
+    if shown is None or shown.get("result") == record["result"]:
+        draw_pictures(run, model, splits)
     line = score_line(record)
     if "verdict" not in record:
         return record, [line]
@@ -120,6 +129,6 @@ def _measure(
     return record, [line, record["verdict"]]
 
 
-def _plus(record: dict[str, Any]) -> str:
-    error = record["standard_error"]
-    return "" if error is None else f" ± {error:.2f}"
+def _plus(record: dict[str, Any], name: str = "standard_error", places: int = 2) -> str:
+    error = record[name]
+    return "" if error is None else f" ± {error:.{places}f}"

@@ -19,10 +19,12 @@ def report(
     Example:
       tighter report runs/digits-iwae-1
     """
-    from tighter.report import write_report
+    from tighter.report import shown_results, told_results, write_report
 
     page = write_report(run)
     if json:
-        print_json({"run": str(run), "report": str(page)})
-    else:
-        print(f"report {page}")
+        print_json({"run": str(run), "report": str(page), "shows": shown_results(run)})
+        return
+    print(f"report {page}")
+    for line in told_results(run):
+        print(line)

@@ -19,7 +19,7 @@ from tighter._log_weights import log_weight
 from tighter._rows import Rows, rows_of_batch
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.psis import pareto_tail, tail_size
-from tighter.evaluation.verdicts import verdict
+from tighter.evaluation.verdicts import Verdict, verdict
 
 # Rows through the decoder at a time: large enough for the matrix products, small enough for the
 # cache. Draws of one example stay together, so that the largest weights are sorted out seldom.
@@ -63,9 +63,9 @@ class LogLikelihood(NamedTuple):
         return self.value - half, self.value + half
 
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """Whether to trust the values, in words."""
-        return verdict(self.pareto_k, self.standard_error)
+        return verdict(self.pareto_k, self.standard_error, self.value)
 
 
 class _Sums(NamedTuple):

@@ -19,7 +19,8 @@ from tighter.experiments.configuration import (
     ModelConfiguration,
     ObjectiveConfiguration,
 )
-from tighter.experiments.folder import RunFolder, write_json
+from tighter.experiments.folder import RunFolder
+from tighter.experiments.results import store_result
 from tighter.models.diffusion import DiffusionBound, DiffusionModel, diffusion_terms
 
 _AVERAGE = 0.999
@@ -123,8 +124,11 @@ def score_diffusion(
         "bits_per_dimension": bits if levels else None,
         "seconds": time.monotonic() - began,
     }
-    write_json(run.path / "evaluation.json", record)
-    return record
+    return store_result(
+        run.path, "evaluation", record, {},
+        settings={"T": num_times, "n": len(xs), "seed": seed, "": "test"},
+        effort=num_times * len(xs),
+    )  # fmt: skip
 
 
 def diffusion_pictures(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -24,7 +26,9 @@ from tighter.diagnostics import (
 from tighter.diagnostics.gradient_noise import check_replicates
 from tighter.evaluation import annealed_log_likelihood, bidirectional, sandwich
 from tighter.experiments.build import build_transform, check_seed
-from tighter.experiments.folder import RunFolder, write_arrays, write_json
+from tighter.experiments.folder import RunFolder
+from tighter.experiments.results import store_result
+from tighter.experiments.scoring import error_of_mean, error_of_median
 from tighter.gradients import estimator_from_name
 
 Announce = Callable[[str], None]
@@ -39,6 +43,7 @@ def annealed(
     num_temperatures: int = 1000,
     num_chains: int = 16,
     seed: int | None = None,
+    which: str = "best",
     announce: Announce = lambda line: None,
 ) -> dict[str, Any]:
     """Log-likelihoods by annealing, and how far they are off on data simulated from the model.
@@ -51,12 +56,14 @@ def annealed(
         num_temperatures: Steps of annealing.
         num_chains: Chains an example.
         seed: Of everything random; the run's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
         announce: Told what is going on.
 
     Returns:
         The record, in nats a datum.
     """
     began = time.monotonic()
+    seed = _seed(run, seed)
     xs, key = _examples(run, splits.test, num_examples or 100, seed)
     settings: dict[str, Any] = {"num_temperatures": num_temperatures, "num_chains": num_chains}
     announce(f"annealing {len(xs)} test examples, T = {num_temperatures}, {num_chains} chains")
@@ -65,15 +72,18 @@ def annealed(
     both = bidirectional(model, num_examples=len(xs), key=jax.random.fold_in(key, 1), **settings)
     record = {
         "method": "ais",
+        "parameters": which,
         "num_examples": len(xs),
+        "seed": seed,
         **settings,
         "log_likelihood": float(estimates.value.mean()),
-        "standard_error": _error(estimates.value),
+        "standard_error": error_of_mean(estimates.value),
         "monte_carlo_error": _monte_carlo(estimates.standard_error),
         "acceptance": float(estimates.acceptance.mean()),
+        "acceptance_error": error_of_mean(estimates.acceptance),
         "median_ess": float(np.median(estimates.ess)),
         "simulated_gap": both.mean_gap,
-        "simulated_gap_error": both.mean_gap_error,
+        "simulated_gap_error": error_of_mean(both.gap),
         "note": both.note,
         "seconds": time.monotonic() - began,
     }
@@ -83,7 +93,11 @@ def annealed(
         "simulated_lower": both.lower.value,
         "simulated_upper": both.upper.value,
     }
-    return _store(run, "annealing", record, arrays)
+    return store_result(
+        run.path, "annealing", record, arrays,
+        settings={"T": num_temperatures, "C": num_chains, "n": len(xs), "seed": seed},
+        effort=num_temperatures * num_chains * len(xs),
+    )  # fmt: skip
 
 
 def sandwiched(
@@ -94,6 +108,7 @@ def sandwiched(
     gap: float = 0.5,
     num_examples: int | None = None,
     seed: int | None = None,
+    which: str = "best",
     announce: Announce = lambda line: None,
 ) -> dict[str, Any]:
     """Bounds on the log-likelihood from both sides.
@@ -105,6 +120,7 @@ def sandwiched(
         gap: Where to stop doubling the draws, in nats an example.
         num_examples: Test examples; 100 if left out.
         seed: Of everything random; the run's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
         announce: Told what is going on.
 
     Returns:
@@ -113,13 +129,16 @@ def sandwiched(
     if not gap > 0:
         raise InputError(f"gap is in nats, above zero, got {gap}")
     began = time.monotonic()
+    seed = _seed(run, seed)
     xs, key = _examples(run, splits.test, num_examples or 100, seed)
     announce(f"bounds from both sides of {len(xs)} test examples, to within {gap} nats")
     bounds = sandwich(model, xs, gap=gap, key=key)
     law = bounds.jensen_gap
     record = {
         "method": "sandwich",
+        "parameters": which,
         "num_examples": len(xs),
+        "seed": seed,
         "gap_asked": gap,
         "lower": float(bounds.lower.mean()),
         "upper": float(bounds.upper.mean()),
@@ -127,7 +146,10 @@ def sandwiched(
         "extrapolated": float(law.log_likelihood.mean()),
         "extrapolated_error": _monte_carlo(law.log_likelihood_standard_error),
         "half_chi_square": float(np.median(law.half_chi_square)),
-        "standard_error": _error(bounds.lower),
+        "half_chi_square_standard_error": error_of_median(law.half_chi_square),
+        "standard_error": error_of_mean(bounds.lower),
+        "upper_standard_error": error_of_mean(bounds.upper),
+        "extrapolated_standard_error": error_of_mean(law.log_likelihood),
         "lower_monte_carlo_error": _monte_carlo(bounds.lower_standard_error),
         "upper_monte_carlo_error": _monte_carlo(bounds.upper_standard_error),
         "num_samples": int(bounds.num_samples.max()),
@@ -139,7 +161,11 @@ def sandwiched(
         name: np.asarray(getattr(bounds, name), float)
         for name in ("lower", "upper", "cubo", "num_samples", "pareto_k")
     }
-    return _store(run, "sandwich", record, arrays)
+    return store_result(
+        run.path, "sandwich", record, arrays,
+        settings={"gap": f"{gap:g}", "n": len(xs), "seed": seed},
+        effort=int(bounds.num_samples.sum()),
+    )  # fmt: skip
 
 
 def diagnosed(
@@ -150,6 +176,7 @@ def diagnosed(
     num_examples: int | None = None,
     num_gaps: int = 100,
     seed: int | None = None,
+    which: str = "best",
     announce: Announce = lambda line: None,
 ) -> dict[str, Any]:
     """What the bound hides: its terms, the units' use, the codes against the prior, the gaps.
@@ -161,12 +188,14 @@ def diagnosed(
         num_examples: Training examples whose codes make up q(z); all if left out.
         num_gaps: Test examples for which a posterior of its own is optimized.
         seed: Of everything random; the run's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
         announce: Told what is going on.
 
     Returns:
         The record, in nats a datum.
     """
     began = time.monotonic()
+    seed = _seed(run, seed)
     xs, key = _examples(run, splits.train, num_examples or len(splits.train), seed)
     keys = jax.random.split(key, 4)
     announce(f"ELBO surgery on {len(xs)} training examples")
@@ -179,7 +208,9 @@ def diagnosed(
     terms = surgery._fields[:5]
     by_unit = surgery.per_dimension
     record = {
+        "parameters": which,
         "num_examples": len(xs),
+        "seed": seed,
         "surgery": {name: float(getattr(surgery, name)) for name in terms},
         "surgery_errors": {name: float(getattr(surgery.standard_error, name)) for name in terms},
         "num_evaluated": surgery.num_evaluated,
@@ -190,7 +221,7 @@ def diagnosed(
         "compared_with": codes.compared_with,
         "num_gaps": len(tested),
         "gaps": {
-            name: {"mean": float(value.mean()), "standard_error": _error(value)}
+            name: {"mean": float(value.mean()), "standard_error": error_of_mean(value)}
             for name, value in gaps._asdict().items()
             if name != "standard_error"
         },
@@ -211,7 +242,11 @@ def diagnosed(
             for name in ("average_kl", "index_code_mutual_information", "marginal_kl")
         }
     arrays = {name: np.asarray(value, float) for name, value in arrays.items()}
-    return _store(run, "diagnosis", record, arrays)
+    return store_result(
+        run.path, "diagnosis", record, arrays,
+        settings={"n": len(xs), "gaps": len(tested), "seed": seed},
+        effort=len(xs) + len(tested),
+    )  # fmt: skip
 
 
 def compared(
@@ -225,6 +260,7 @@ def compared(
     num_backward: list[int] | None = None,
     num_replicates: int = 100,
     seed: int | None = None,
+    which: str = "best",
     announce: Announce = lambda line: None,
 ) -> tuple[dict[str, Any], str]:
     """Which bound, estimator and numbers of draws suit the run's model as it stands.
@@ -239,6 +275,7 @@ def compared(
         num_backward: Numbers of draws backpropagated, beside all of them; 8 if left out.
         num_replicates: Gradients of each row.
         seed: Of everything random; the run's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
         announce: Told what is going on.
 
     Returns:
@@ -247,6 +284,7 @@ def compared(
     began = time.monotonic()
     configuration = run.configuration
     objective = configuration.objective
+    seed = _seed(run, seed)
     xs, key = _examples(run, splits.train, configuration.training.batch_size, seed)
     trained = "iwae" if objective.bound == "sumo" else objective.bound
     names = bounds or list(dict.fromkeys(["elbo", trained]))
@@ -268,37 +306,37 @@ def compared(
         num_replicates=num_replicates,
         key=key,
     )
-    record = {**comparison.to_dict(), "seconds": time.monotonic() - began}
-    return _store(run, "comparison", record, {}), str(comparison)
+    record = {
+        "parameters": which,
+        "seed": seed,
+        **comparison.to_dict(),
+        "seconds": time.monotonic() - began,
+    }
+    asked = json.dumps([names, gradients, counts, num_backward]).encode()
+    stored = store_result(
+        run.path, "comparison", record, {},
+        settings={
+            "R": num_replicates, "seed": seed, "pairs": hashlib.sha256(asked).hexdigest()[:8]
+        },
+        effort=time.time(),  # other pairs are another question: the one asked last is shown
+    )  # fmt: skip
+    return stored, str(comparison)
 
 
-def _examples(
-    run: RunFolder, data: Dataset, num: int, seed: int | None
-) -> tuple[Array, Key[Array, ""]]:
+def _examples(run: RunFolder, data: Dataset, num: int, seed: int) -> tuple[Array, Key[Array, ""]]:
     """The first examples as the model sees them, and a key for what is done with them."""
     if data.shape != run.shape:
         raise InputError(
             f"the data's examples have shape {data.shape} and the run was trained on {run.shape}: "
             "the data has changed"
         )
-    seed = check_seed(run.configuration.training.seed if seed is None else seed)
     transform_key, key = jax.random.split(jax.random.key(seed))
     num = min(num, len(data))
     return build_transform(run.configuration)(jnp.asarray(data.x[:num]), key=transform_key), key
 
 
-def _store(
-    run: RunFolder, name: str, record: dict[str, Any], arrays: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
-    if arrays:
-        write_arrays(run.path / f"{name}.npz", arrays)
-    write_json(run.path / f"{name}.json", record)
-    return record
-
-
-def _error(values: np.ndarray) -> float | None:
-    """Standard error of a mean over examples."""
-    return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else None
+def _seed(run: RunFolder, seed: int | None) -> int:
+    return check_seed(run.configuration.training.seed if seed is None else seed)
 
 
 def _monte_carlo(errors: np.ndarray) -> float | None:

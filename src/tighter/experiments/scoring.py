@@ -18,7 +18,8 @@ from tighter.experiments.build import build_model, build_transform, check_seed, 
 from tighter.experiments.build_objective import build_objective
 from tighter.experiments.configuration import Configuration
 from tighter.experiments.diffusion import score_diffusion
-from tighter.experiments.folder import RunFolder, write_arrays, write_json
+from tighter.experiments.folder import RunFolder
+from tighter.experiments.results import store_result
 from tighter.training import load_parameters
 
 Announce = Callable[[str], None]
@@ -83,6 +84,7 @@ def score(
     xs = transform(jnp.asarray(test.x[:num_examples]), key=transform_key)
     estimates = log_likelihood(model, xs, num_samples=num_samples, key=likelihood_key)
     bounds = _bounds(model, configuration, xs, bound_key)
+    gaps = estimates.value - bounds
     record = {
         "split": "test",
         "parameters": which,
@@ -91,11 +93,17 @@ def score(
         "seed": seed,
         **summary(estimates),
         "bound": float(bounds.mean()),
+        "bound_standard_error": error_of_mean(bounds),
+        # Of the same examples, so that their spread is no part of its error.
+        "bound_gap": float(gaps.mean()),
+        "bound_gap_standard_error": error_of_mean(gaps),
         "seconds": time.monotonic() - began,
     }
-    write_arrays(run.path / "evaluation.npz", estimates._asdict())
-    write_json(run.path / "evaluation.json", record)
-    return record
+    return store_result(
+        run.path, "evaluation", record, estimates._asdict(),
+        settings={"K": num_samples, "n": num_examples, "seed": seed, "": "test"},
+        effort=num_samples * num_examples,
+    )  # fmt: skip
 
 
 def summary(estimates: LogLikelihood) -> dict[str, Any]:
@@ -104,18 +112,34 @@ def summary(estimates: LogLikelihood) -> dict[str, Any]:
     monte_carlo = float(np.sqrt((estimates.standard_error**2).sum()) / count)
     jackknife = float(estimates.jackknife.mean())
     known = estimates.pareto_k[~np.isnan(estimates.pareto_k)]
+    told = estimates.verdict
     return {
         "log_likelihood": float(estimates.value.mean()),
-        "standard_error": float(estimates.value.std(ddof=1) / np.sqrt(count))
-        if count > 1
-        else None,
+        "standard_error": error_of_mean(estimates.value),
         "monte_carlo_error": monte_carlo if np.isfinite(monte_carlo) else None,
         "pareto_smoothed": float(estimates.pareto_smoothed.mean()),
         "jackknife": jackknife if np.isfinite(jackknife) else None,
         "median_ess": float(np.median(estimates.ess)),
+        "median_ess_standard_error": error_of_median(estimates.ess),
         "share_pareto_k_above_0.7": float((known > 0.7).mean()) if known.size else None,
-        "verdict": estimates.verdict,
-    }  # type: ignore[return-value]
+        "verdict": str(told),
+        "verdict_level": told.level,
+    }
+
+
+def error_of_mean(values: np.ndarray) -> float | None:
+    """Standard error of a mean over examples; None of one."""
+    return float(values.std(ddof=1) / np.sqrt(values.size)) if values.size > 1 else None
+
+
+def error_of_median(values: np.ndarray) -> float | None:
+    """Standard error of a median over examples, by the order statistics about it; None of one."""
+    count = values.size
+    if count < 2:
+        return None
+    ends = np.quantile(values, np.clip(0.5 + np.array([-0.5, 0.5]) / np.sqrt(count), 0, 1))
+    error = float(ends[1] - ends[0]) / 2
+    return error if np.isfinite(error) else None
 
 
 def _bounds(model: Any, configuration: Configuration, xs: jax.Array, key: jax.Array) -> np.ndarray:

@@ -24,7 +24,8 @@ from tighter.evaluation import log_likelihood
 from tighter.evaluation.perplexity import perplexity_of
 from tighter.experiments.build import check_seed
 from tighter.experiments.folder import CONFIGURATION, versions, write_arrays, write_json
-from tighter.experiments.scoring import summary
+from tighter.experiments.results import store_result
+from tighter.experiments.scoring import error_of_mean, summary
 from tighter.experiments.topics_configuration import (
     KIND,
     VOCABULARY,
@@ -267,9 +268,11 @@ def _score(
         "perplexity_monte_carlo_error": scored.monte_carlo_error,
         **summary(estimates),
     }
-    write_arrays(run.path / "evaluation.npz", estimates._asdict())
-    write_json(run.path / "evaluation.json", record)
-    return record
+    return store_result(
+        run.path, "evaluation", record, estimates._asdict(),
+        settings={"K": num_samples, "n": len(counts), "seed": seed, "": "test"},
+        effort=num_samples * len(counts),
+    )  # fmt: skip
 
 
 def _store_topics(model: TopicModel, corpus: Corpus, run: TopicsRun) -> dict[str, Any]:
@@ -289,7 +292,9 @@ def _store_topics(model: TopicModel, corpus: Corpus, run: TopicsRun) -> dict[str
     words = np.array(corpus.vocabulary)
     record = {
         "npmi": float(npmi.mean()),
+        "npmi_standard_error": error_of_mean(npmi),
         "c_v": float(coherence.mean()),
+        "c_v_standard_error": error_of_mean(coherence),
         "c_v_windows": "documents" if corpus.sequences is None else f"{judged.WINDOW} words",
         "diversity": judged.topic_diversity(judged.top_words(topics, min(_DIVERSE, num_words))),
         "num_distinct": judged.num_distinct(top),

@@ -15,10 +15,18 @@ from pathlib import Path
 
 from tighter._errors import InputError
 from tighter.report.images import write_picture
+from tighter.report.measurements import shown_results, told_results
 from tighter.report.page import render_page
 from tighter.report.records import RunRecord, read_run
 
-__all__ = ["RunRecord", "read_run", "write_picture", "write_report"]
+__all__ = [
+    "RunRecord",
+    "read_run",
+    "shown_results",
+    "told_results",
+    "write_picture",
+    "write_report",
+]
 
 
 def write_report(directory: Path) -> Path:

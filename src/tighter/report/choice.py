@@ -11,7 +11,7 @@ from tighter.report.measurements import Measurement
 from tighter.report.records import number
 from tighter.report.records import section as part
 from tighter.report.theme import CATEGORIES, INK, Drawing, draw, plain_logarithmic
-from tighter.report.words import count
+from tighter.report.words import count, with_error
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -32,7 +32,7 @@ def choice(comparison: Measurement | None) -> str:
     caption = (
         "Signal-to-noise ratio of the gradient of φ against the time that it takes,"
         f" {count(comparison.value('num_replicates'))} gradients of each; above and to the left is"
-        " better. Numbers are the table's rows."
+        " better. Numbers are the table's rows, where ratios have their 95 % intervals."
     )
     wide, narrow = _draw(rows, 960, 320), _draw(rows, 380, 300)
     picture = figure(plots(wide, narrow), caption, wide.note) if wide.svg else ""
@@ -105,19 +105,25 @@ def _cells(rank: int, row: Mapping[str, Any]) -> str:
     backward = row.get("num_backward")
     cells = [
         str(rank), row.get("bound"), row.get("num_samples"), row.get("gradient"),
-        "all" if backward is None else backward, _short(row.get("value"), 2),
-        _short(1000 * number(row.get("seconds"))), _short(phi.get("snr")),
-        _short(phi.get("snr_squared_per_second")), _short(theta.get("snr")),
+        "all" if backward is None else backward,
+        with_error(number(row.get("value")), number(row.get("value_error"))),
+        _short(1000 * number(row.get("seconds"))), _ratio(phi),
+        _short(phi.get("snr_squared_per_second")), _ratio(theta),
         _short(theta.get("snr_squared_per_second")), part(row, "bias").get("kind"),
     ]  # fmt: skip
     return "".join(f"<td>{escaped('' if cell is None else cell)}</td>" for cell in cells)
 
 
-def _short(value: object, places: int | None = None) -> str:
-    """A number in three digits, or with so many decimals."""
+def _ratio(pooled: Mapping[str, Any]) -> str:
+    """A signal-to-noise ratio with its 95 % interval."""
+    ends = pooled.get("snr_interval")
+    told = [_short(end) for end in ends] if isinstance(ends, list) else []
+    return _short(pooled.get("snr")) + (f" ({told[0]} to {told[1]})" if len(told) == 2 else "")
+
+
+def _short(value: object) -> str:
+    """A number in three digits."""
     held = number(value)
     if not math.isfinite(held):
         return ""
-    if places is not None:
-        return f"{held:.{places}f}".replace("-", "−")
     return f"{held:,.0f}" if abs(held) >= 100 else f"{held:.3g}"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tighter.report.markup import escaped, missing, section
+from tighter.report.markup import escaped, missing, section, side_by_side
+from tighter.report.measurements import read_results
 from tighter.report.records import EVALUATION, RunRecord, number
 from tighter.report.words import count, decimals, signed
 
@@ -47,6 +48,7 @@ def bound_and_terms(record: RunRecord) -> str:
         f'<p class="big">{big}</p>',
         f'<p class="under">{under}.</p>',
         _table(evaluation.get("terms")),
+        side_by_side(read_results(record.directory, "evaluation")),
     )
 
 

@@ -11,7 +11,7 @@ from tighter.report.histograms import draw_histogram
 from tighter.report.markup import escaped, figure, plot, remark, section, stats
 from tighter.report.measurements import Measurement
 from tighter.report.theme import GOOD, INK, POOR, Drawing, draw
-from tighter.report.words import count, signed
+from tighter.report.words import count, with_error
 
 _SIZE = {"width": 320, "height": 240}
 
@@ -41,15 +41,18 @@ def hidden(diagnosis: Measurement | None) -> str:
 def _numbers(diagnosis: Measurement) -> list[tuple[str, str, str]]:
     def term(name: str, title: str) -> tuple[str, str, str]:
         error = diagnosis.value("surgery_errors", name)
-        spread = f"± {error:.3f} nats" if error >= 0 else "nats"
-        return (title, signed(diagnosis.value("surgery", name), 2), spread)
+        return (title, with_error(diagnosis.value("surgery", name), error), "nats")
+
+    def gap(name: str) -> str:
+        mean, error = (diagnosis.value("gaps", name, n) for n in ("mean", "standard_error"))
+        return with_error(mean, error)
 
     units = f"of {count(diagnosis.value('num_units'))}"
     most = diagnosis.value("log_num_examples")
     information = term("index_code_mutual_information", "Index-code information")
     most_of = f"{information[2]}, of {most:.2f}" if math.isfinite(most) else information[2]
     gaps = [
-        (title, signed(diagnosis.value("gaps", name, "mean"), 3), "nats")
+        (title, gap(name), "nats")
         for name, title in (
             ("amortization_gap", "Amortization gap"),
             ("approximation_gap", "Approximation gap"),

@@ -1,10 +1,14 @@
 """The page's building blocks. Whatever comes from a file is escaped here."""
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tighter.report.measurements import Result
 from tighter.report.theme import Drawing
+from tighter.report.words import Verdict
+
+_SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
 
 
 def escaped(value: object) -> str:
@@ -63,6 +67,30 @@ def stats(entries: Iterable[tuple[str, str, str]]) -> str:
         for term, value, unit in entries
     )
     return f'<dl class="stats">{cells}</dl>' if cells else ""
+
+
+def verdict_box(judged: Verdict) -> str:
+    """A verdict with the sign of its level."""
+    return (
+        f'<p class="verdict {judged.level}"><span class="symbol" aria-hidden="true">'
+        f"{_SYMBOLS[judged.level]}</span><span><b>{escaped(judged.title)}</b>"
+        f" {escaped(judged.text)}</span></p>"
+    )
+
+
+def side_by_side(results: Sequence[Result]) -> str:
+    """What was measured with several settings, in rows; "" if there is one alone."""
+    if len(results) < 2:
+        return ""
+    rows = "".join(
+        f"<tr{' class=chosen' if result.shown else ''}><td>{escaped(result.settings)}</td>"
+        f"<td>{escaped(result.value)}</td><td>{_SYMBOLS.get(result.level, '')}</td></tr>"
+        for result in results
+    )
+    return (
+        '<div class="wide"><table class="results"><caption>Measured with several settings; the'
+        f" page shows the one marked</caption><tbody>{rows}</tbody></table></div>"
+    )
 
 
 def table(title: str, values: Mapping[str, Any]) -> str:

@@ -17,13 +17,14 @@ from tighter.report.markup import (
     plots,
     remark,
     section,
+    side_by_side,
     stats,
     table,
+    verdict_box,
 )
+from tighter.report.measurements import read_results
 from tighter.report.records import EVALUATION, EXAMPLES, METRICS, RunRecord, number
-from tighter.report.words import count, decimals, percent, signed, tail_share, verdict
-
-_SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
+from tighter.report.words import count, decimals, percent, signed, verdict, with_error
 
 
 def answer(record: RunRecord) -> str:
@@ -36,20 +37,20 @@ def answer(record: RunRecord) -> str:
     examples, draws = (number(evaluation.get(key)) for key in ("num_examples", "num_samples"))
     places = decimals(error)
     spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
+    seed = number(evaluation.get("seed"))
     split = escaped(evaluation.get("split") or "")
     over = f"{count(examples)} {split} examples" if examples >= 0 else f"{split} examples"
-    share = tail_share(record)
-    judged = verdict(evaluation, share)
     return section(
         "result",
         f"{split.capitalize()} log-likelihood" if split else "Log-likelihood",
         f'<p class="big"><b>{signed(value, places)}</b>{spread} <small>nats per datum</small></p>',
         f'<p class="under">Mean{" ± standard error" if spread else ""} over {over}'
-        + (f", each from {count(draws)} importance samples." if draws >= 0 else ".")
-        + "</p>",
-        stats(_errors(evaluation, value, draws, share)),
-        f'<p class="verdict {judged.level}"><span class="symbol" aria-hidden="true">'
-        f"{_SYMBOLS[judged.level]}</span><span><b>{judged.title}</b> {judged.text}</span></p>",
+        + (f", each from {count(draws)} importance samples" if draws >= 0 else "")
+        + (f" (seed {seed:.0f})" if seed >= 0 else "")
+        + ".</p>",
+        stats(_errors(evaluation, draws)),
+        verdict_box(verdict(evaluation)),
+        side_by_side(read_results(record.directory, "evaluation")),
     )
 
 
@@ -89,7 +90,8 @@ def reliability(record: RunRecord) -> str:
             "k̂ tells how heavy the tail of an example's importance weights is:"
             ' <span class="key blue">up to 0.5</span> the estimate converges fast,'
             ' <span class="key amber">up to 0.7</span> it is usable,'
-            ' <span class="key orange">above</span> it can\'t be relied on.',
+            ' <span class="key orange">above</span> it can\'t be relied on: its error is larger'
+            " than it says, and it is more likely too low than too high.",
         ),
         (
             "ess",
@@ -151,25 +153,31 @@ def _tables(recorded: Mapping[str, Any]) -> str:
     return "".join(tables)
 
 
-def _errors(
-    evaluation: Mapping[str, Any], value: float, draws: float, share: float
-) -> list[tuple[str, str, str]]:
+def _errors(evaluation: Mapping[str, Any], draws: float) -> list[tuple[str, str, str]]:
+    def told(name: str, error: str) -> str:
+        return with_error(number(evaluation.get(name)), number(evaluation.get(error)))
+
     entries = []
     noise = number(evaluation.get("monte_carlo_error"))
     if not math.isnan(noise):
-        entries.append(("Monte Carlo error", signed(noise, decimals(noise)), "nats"))
+        entries.append(("Monte Carlo error", signed(noise, decimals(noise)), "nats, of the draws"))
     ess = number(evaluation.get("median_ess"))
     if not math.isnan(ess):
         of = f"of {count(draws)} draws" if draws >= 0 else "draws"
-        entries.append(("Median effective sample size", count(ess), of))
-    if not math.isnan(share):
-        entries.append(("k̂ above 0.7", percent(share), "of examples"))
-    bound = number(evaluation.get("bound"))
-    if not math.isnan(bound):
-        apart = abs(bound - value)
-        side = "below" if bound <= value else "above"
-        gap = f"nats, {signed(apart, 2)} {side}" if math.isfinite(apart) else "nats"
-        entries.append(("Bound", signed(bound, 2), gap))
+        error = number(evaluation.get("median_ess_standard_error"))
+        entries.append(("Median effective sample size", with_error(ess, error, 0), of))
+    share, examples = (
+        number(evaluation.get(key)) for key in ("share_pareto_k_above_0.7", "num_examples")
+    )
+    if 0 <= share <= 1:
+        spread = math.sqrt(share * (1 - share) / examples) if examples > 0 else 0.0
+        of = f"± {percent(spread)} of examples" if spread else "of examples"
+        entries.append(("k̂ above 0.7", percent(share), of))
+    if not math.isnan(number(evaluation.get("bound"))):
+        entries.append(("Bound, as trained", told("bound", "bound_standard_error"), "nats"))
+    if not math.isnan(number(evaluation.get("bound_gap"))):
+        gap = told("bound_gap", "bound_gap_standard_error")
+        entries.append(("Log-likelihood − bound", gap, "nats, same examples"))
     return entries
 
 

@@ -11,17 +11,27 @@ from numpy.typing import NDArray
 
 from tighter._errors import InputError
 from tighter.report.figures.topics import draw_heights, draw_map
-from tighter.report.markup import code, escaped, figure, missing, plots, remark, section, stats
-from tighter.report.measurements import Measurement, read_measurement
+from tighter.report.markup import (
+    code,
+    escaped,
+    figure,
+    missing,
+    plots,
+    remark,
+    section,
+    side_by_side,
+    stats,
+    verdict_box,
+)
+from tighter.report.measurements import Measurement, read_measurement, read_results
 from tighter.report.records import RunRecord, number, read_object
 from tighter.report.records import section as part
-from tighter.report.words import count, decimals, percent, signed, verdict
+from tighter.report.words import count, decimals, percent, signed, verdict, with_error
 
 _SHOWN = 10
 _WEIGHT = 0.6
 # The weights λ that the slider takes.
 _WEIGHTS = np.linspace(0, 1, 21)
-_SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
 _FAMILIES = {"lda": "a mixture of topics (LDA)", "prodlda": "a product of topics (ProdLDA)"}
 
 
@@ -78,8 +88,10 @@ def score(record: RunRecord) -> str:
     )
     places = decimals(error)
     spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
+    mean = with_error(
+        number(evaluation.get("log_likelihood")), number(evaluation.get("standard_error"))
+    )
     documents, words = (number(evaluation.get(name)) for name in ("num_examples", "num_words"))
-    told = verdict(evaluation, number(evaluation.get("share_pareto_k_above_0.7")))
     return section(
         "result",
         "Test perplexity",
@@ -87,10 +99,10 @@ def score(record: RunRecord) -> str:
         f'<p class="under">Of {count(words)} words in {count(documents)} documents held out: as if'
         " each were drawn from so many equally likely words. Lower is better. Each document's"
         f" probability is from {count(number(evaluation.get('num_samples')))} importance samples,"
-        f" mean {signed(number(evaluation.get('log_likelihood')), 1)} nats.</p>",
+        f" mean {mean} nats.</p>",
         numbers,
-        f'<p class="verdict {told.level}"><span class="symbol" aria-hidden="true">'
-        f"{_SYMBOLS[told.level]}</span><span><b>{told.title}</b> {told.text}</span></p>",
+        verdict_box(verdict(evaluation)),
+        side_by_side(read_results(record.directory, "evaluation")),
     )
 
 
@@ -144,9 +156,13 @@ def _numbers(judged: Measurement) -> list[tuple[str, str, str]]:
     rows = judged.record.get("topics")
     size = len(rows) if isinstance(rows, list) else 0
     windows = judged.text("c_v_windows")
+
+    def told(name: str) -> str:
+        return with_error(judged.value(name), judged.value(f"{name}_standard_error"), 3)
+
     return [
-        ("Coherence, NPMI", signed(judged.value("npmi"), 3), "−1 to 1, 10 top words"),
-        ("Coherence, C_v", signed(judged.value("c_v"), 3), f"windows of {windows}"),
+        ("Coherence, NPMI", told("npmi"), "−1 to 1, 10 top words"),
+        ("Coherence, C_v", told("c_v"), f"windows of {windows}"),
         ("Topic diversity", signed(judged.value("diversity"), 2), "of 25 top words each"),
         ("Distinct topics", count(judged.value("num_distinct")), f"of {count(size)}"),
     ]

@@ -8,7 +8,7 @@ from tighter.report.histograms import draw_histogram
 from tighter.report.markup import escaped, figure, plot, remark, section, stats
 from tighter.report.measurements import Measurement
 from tighter.report.theme import GOOD, POOR, Drawing, draw, plain_logarithmic
-from tighter.report.words import count, decimals, signed
+from tighter.report.words import count, with_error
 
 _SIZE = {"width": 480, "height": 280}
 
@@ -32,13 +32,16 @@ def truth(sandwich: Measurement | None, annealing: Measurement | None) -> str:
 
 def _sandwich(measured: Measurement) -> tuple[str, str]:
     """Its numbers, and its picture."""
-    error = measured.value("standard_error")
-    places = decimals(error)
+
+    def told(name: str, error: str) -> str:
+        return with_error(measured.value(name), measured.value(error))
+
+    chi_square = told("half_chi_square", "half_chi_square_standard_error")
     numbers = [
-        ("Lower bound", signed(measured.value("lower"), places), "nats"),
-        ("Upper bound", signed(measured.value("upper"), places), "nats"),
-        ("Extrapolated", signed(measured.value("extrapolated"), places), "nats, no bound"),
-        ("½χ² of the posterior from q", f"{measured.value('half_chi_square'):.3g}", "median"),
+        ("Lower bound", told("lower", "standard_error"), "nats"),
+        ("Upper bound", told("upper", "upper_standard_error"), "nats"),
+        ("Extrapolated", told("extrapolated", "extrapolated_standard_error"), "nats, no bound"),
+        ("½χ² of the posterior from q", chi_square, "median"),
     ]
     lower, upper = measured.array("lower"), measured.array("upper")
     panel = ""
@@ -57,12 +60,16 @@ def _sandwich(measured: Measurement) -> tuple[str, str]:
 
 def _annealing(measured: Measurement) -> tuple[str, str]:
     """Its numbers, and its picture."""
-    places = decimals(measured.value("standard_error"))
+
+    def told(name: str, error: str) -> str:
+        return with_error(measured.value(name), measured.value(error))
+
+    over = f"nats, {count(measured.value('num_examples'))} examples"
     numbers = [
-        ("By annealing", signed(measured.value("log_likelihood"), places), "nats"),
-        ("Gap on simulated data", signed(measured.value("simulated_gap"), 3), "nats"),
+        ("By annealing", told("log_likelihood", "standard_error"), over),
+        ("Gap on simulated data", told("simulated_gap", "simulated_gap_error"), "nats"),
         ("Temperatures", count(measured.value("num_temperatures")), ""),
-        ("Acceptance", f"{measured.value('acceptance'):.2f}", ""),
+        ("Acceptance", told("acceptance", "acceptance_error"), "of moves"),
     ]
     lower, upper = measured.array("simulated_lower"), measured.array("simulated_upper")
     panel = ""

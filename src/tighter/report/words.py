@@ -1,30 +1,29 @@
-"""Numbers put into words: formats, the run in one line, and whether its estimate can be trusted."""
+"""Numbers put into words: formats, the run in one line, and the verdict as it was recorded."""
 
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from tighter.report.records import RunRecord, number, section
+from tighter.report.records import RunRecord, section
 
 _ACRONYMS = {
     word.lower(): word
     for word in ("MLP", "CNN", "ResNet", "VAE", "ELBO", "IWAE", "CIWAE", "MIWAE", "CUBO", "Rényi")
 } | {"renyi": "Rényi", "vimco": "VIMCO", "ovis": "OVIS"}
 
-# Vehtari et al. (2024): k̂ above 0.7 makes error bars unreliable at any number of
-# draws that one can afford, and below it min(1 − 1/log10(S), 0.7) is asked for, which is 0.7 from
-# about 2,200 draws.
-_DRAWS_FOR_KHAT = 2200
-_FEW, _MANY = 0.05, 0.2
+_TITLES = {
+    "good": "This estimate can be trusted.",
+    "fair": "Read this estimate with care.",
+    "poor": "Don't quote this estimate.",
+    "unknown": "It can't be told whether this estimate can be trusted.",
+}
 
 
 class Verdict(NamedTuple):
     """Whether an estimate can be trusted."""
 
-    level: Literal["good", "fair", "poor", "unknown"]
+    level: str
     title: str
     text: str
 
@@ -43,6 +42,14 @@ def decimals(error: float | int) -> int:
     if not math.isfinite(error) or error <= 0:
         return 2
     return min(5, max(0, 1 - math.floor(math.log10(error))))
+
+
+def with_error(value: float, error: float, places: int | None = None) -> str:
+    """A number to two digits of its error, and the error: "−20.12 ± 0.43"."""
+    if not error >= 0:
+        return signed(value, 2 if places is None else places)
+    places = decimals(error) if places is None else places
+    return f"{signed(value, places)} ± {signed(error, places)}"
 
 
 def count(value: float | int) -> str:
@@ -113,67 +120,12 @@ def _diffusion_described(
     return line + (f", {training['epochs']} epochs" if training.get("epochs") is not None else "")
 
 
-def tail_share(record: RunRecord) -> float:
-    """The share of examples with k̂ > 0.7: as recorded, else counted, else NaN."""
-    share = number((record.evaluation or {}).get("share_pareto_k_above_0.7"))
-    khat = record.examples.get("pareto_k")
-    if math.isnan(share) and khat is not None and np.isfinite(khat).any():
-        # A k̂ of infinity counts against the estimate; NaN means that it couldn't be told.
-        return float(np.mean(khat[~np.isnan(khat)] > 0.7))
-    return share
-
-
-def verdict(evaluation: Mapping[str, Any], share: float) -> Verdict:
-    """Judge an estimated log-likelihood by the tails of its importance weights.
-
-    Args:
-        evaluation: The recorded evaluation.
-        share: The share of examples with k̂ > 0.7, NaN if unknown.
-
-    References:
-        Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto Smoothed Importance Sampling", JMLR 25,
-        2024.
-    """
-    if not math.isfinite(number(evaluation.get("log_likelihood"))):
-        return Verdict(
-            "poor",
-            "The estimate isn't a finite number.",
-            "At least one example has no usable importance weight; look for it in evaluation.npz.",
-        )
-    if not math.isfinite(share):
-        return Verdict(
-            "unknown",
-            "It can't be told whether this estimate can be trusted.",
-            "No k̂ was recorded. Evaluate again to have one computed for each example.",
-        )
-    none = "No example has k̂ above 0.7"
-    some = f"{percent(share)} of the examples have k̂ above 0.7"
-    tail = (none if share == 0 else some) + (
-        ", the value from which importance sampling stops being reliable (Vehtari et al., 2024)."
-    )
-    low = (
-        "Where it errs, it errs low, and its Monte Carlo error is understated: the true value is"
-        " more likely above than below."
-    )
-    more = "More importance samples, or an encoder that fits better, would help."
-    if share > _MANY:
-        title = "Don't quote this estimate yet."
-        return Verdict("poor", title, f"{tail} {low} {more}")
-    if share > _FEW:
-        title = "Read this estimate with care."
-        return Verdict("fair", title, f"{tail} {low} {more}")
-    noise = number(evaluation.get("monte_carlo_error"))
-    spread = number(evaluation.get("standard_error"))
-    if noise > spread:
-        return Verdict(
-            "fair",
-            "Sound, but noisy.",
-            f"{tail} But the sampling noise exceeds the standard error over examples. {more}",
-        )
-    draws = number(evaluation.get("num_samples"))
-    if draws < _DRAWS_FOR_KHAT:
-        tail += f" With only {count(draws)} importance samples, k̂ is a rough guide itself."
-    return Verdict("good", "This estimate can be trusted.", tail)
+def verdict(record: Mapping[str, Any]) -> Verdict:
+    """What was said when the estimate was made, as it was recorded; nothing is judged here."""
+    said, level = record.get("verdict"), record.get("verdict_level")
+    if not isinstance(said, str) or not isinstance(level, str) or level not in _TITLES:
+        return Verdict("unknown", _TITLES["unknown"], "No verdict was recorded: evaluate again.")
+    return Verdict(level, _TITLES[level], f"{said[:1].upper()}{said[1:]}.")
 
 
 def _name(word: object) -> str:
