@@ -251,3 +251,8 @@ def test_dataclass_fields_stay_those_of_an_objective():
         assert form.num_outer == 1
         assert form.at(jnp.asarray(0)) is form
         assert dataclasses.replace(form, num_samples=4).num_samples == 4
+
+
+@pytest.mark.parametrize("form", [tt.AnalyticKL(), tt.AnalyticEntropy()])
+def test_they_answer_for_their_bias(form):
+    assert not form.bias

@@ -20,6 +20,7 @@ from tighter.russian_roulette import Nested
 pytestmark = pytest.mark.filterwarnings("ignore:SUMO has next to no bias")
 MODEL = tt.models.LinearGaussian.create(2, 1, key=jax.random.key(1))
 X = jnp.array([[0.5, -0.7]])
+IWAE = tt.bounds.IWAE()
 
 
 def sumo(gradient=None, **sizes):
@@ -187,3 +188,31 @@ def test_it_trains():
 def test_what_cannot_be_built(build, error, words):
     with pytest.raises(error, match=words):
         build()
+
+
+def test_it_answers_for_its_bias_and_refuses_another_objective():
+    """Sticking the landing drops a score: E [.71, −.43] where [0, 0] is right."""
+    assert not sumo().bias
+    assert not sumo(tt.gradients.Split(IWAE, tt.gradients.Reparameterized())).bias
+    biased = [
+        tt.gradients.StickingTheLanding(),
+        tt.gradients.doubly_reparameterize(tt.gradients.WakePhi()),
+        tt.gradients.Split(IWAE, tt.gradients.StickingTheLanding()),
+    ]
+    for gradient in biased:
+        with pytest.raises(TypeError, match="SUMO follows log p"):
+            sumo(gradient)
+
+
+def test_experts_in_turn_have_no_random_number_of_turns():
+    experts = tt.distributions.Experts(dist.Normal(jnp.zeros(2), 1.0))
+
+    class InTurn(eqx.Module):
+        def log_joint(self, x):
+            return lambda z: -0.5 * (z - x) ** 2
+
+        def posterior(self, x):
+            return experts
+
+    with pytest.raises(ValueError, match="unequal turns"):
+        sumo().batch(InTurn(), jnp.zeros(3), key=jax.random.key(0))

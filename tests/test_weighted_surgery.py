@@ -128,3 +128,9 @@ def test_pressed_units_become_independent():
 def test_what_can_not_be(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_it_answers_for_its_bias():
+    assert not WeightedSurgery(100).bias
+    assert not WeightedSurgery(100, 2.0, 2.0, 2.0).bias
+    assert "mean over the batch" in str(WeightedSurgery(100, total_correlation=6.0).bias)

@@ -25,7 +25,13 @@ from jaxtyping import Array, Float, PyTree
 from tighter._derivatives import tap, with_gradient_of
 from tighter._rows import check_scalar
 from tighter.bounds import Bound
-from tighter.distributions import Posterior, draw, stop_parameters
+from tighter.distributions import (
+    Posterior,
+    check_fixed_support,
+    check_posterior,
+    draw,
+    stop_parameters,
+)
 from tighter.gradients import (
     Coefficients,
     Estimator,
@@ -48,6 +54,54 @@ class Drawn(NamedTuple):
     log_weight: Float[Array, ...]
     log_density: Float[Array, ...] | None = None
     tapped: tuple[Float[Array, ...], Float[Array, ...]] | None = None
+
+
+def check_drawn(
+    posterior: Posterior,
+    estimator: Estimator,
+    bound: Bound,
+    num_samples: int | None,
+    *,
+    is_total_derivative: bool,
+) -> None:
+    """Refuse a posterior with whose draws the gradient of a bound can't be right.
+
+    Args:
+        posterior: Of one example.
+        estimator: Of the gradient.
+        bound: That it follows.
+        num_samples: Draws in a bound; None for a number that is drawn.
+        is_total_derivative: Whether nothing is dropped or turned, so that the ends of the
+            posterior's support may move.
+
+    Raises:
+        TypeError: If the posterior can't serve this estimator; when differentiated, if its support
+            moves and must not.
+        ValueError: If it draws from several experts in turn, and the draws give them unequal turns.
+    """
+    name = type(estimator).__name__
+    check_posterior(posterior, needs_path=estimator.uses_path, estimator=name)
+    if not is_total_derivative:
+        check_fixed_support(posterior, name)
+    strata = getattr(posterior, "num_strata", None)
+    if strata is None:
+        return
+    if num_samples is None:
+        raise ValueError(
+            f"draws are of {strata} experts in turn, and a random number of them gives unequal "
+            "turns: take an Objective, or a Mixture of the experts"
+        )
+    if num_samples % strata:
+        raise ValueError(
+            f"draws are of experts in turn: num_samples is a multiple of {strata}, got "
+            f"{num_samples}"
+        )
+    if estimator.asks_own_density(bound):
+        raise TypeError(
+            f"{name} holds for draws of the density that they are weighed by, and "
+            f"{type(posterior).__name__} draws from one expert and weighs by the mixture: use "
+            "GeneralizedDoublyReparameterized or Reparameterized"
+        )
 
 
 def log_weight(log_joint_of, x, posterior, key):

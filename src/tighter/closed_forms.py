@@ -25,10 +25,11 @@ from numpyro.distributions import Distribution, Independent
 
 from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
+from tighter._log_weights import check_drawn
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
-from tighter.distributions import Posterior, check_posterior, draw, kl, name_of
-from tighter.gradients import Estimator, Reparameterized
+from tighter.distributions import Posterior, draw, kl, name_of
+from tighter.gradients import Bias, Estimator, Reparameterized
 
 Schedule = Callable[[Array], Any]
 
@@ -56,6 +57,11 @@ class _ClosedForm(eqx.Module):
         """Independent bounds averaged: one, as more draws do the same."""
         return 1
 
+    @property
+    def bias(self) -> Bias:
+        """What the estimator says of the ELBO."""
+        return self.gradient.bias(ELBO())
+
     def _check(self) -> None:
         if not isinstance(self.gradient, Estimator) or self.gradient.bias(ELBO()):
             raise TypeError(
@@ -79,10 +85,12 @@ class _ClosedForm(eqx.Module):
         The coefficients are those of the ELBO with the function as log weight, less the derivative
         of the −log q in a weight.
         """
-        check_posterior(
+        check_drawn(
             rows.example_posterior(),
-            needs_path=self.gradient.uses_path,
-            estimator=type(self.gradient).__name__,
+            self.gradient,
+            ELBO(),
+            self.num_samples,
+            is_total_derivative=self.gradient.uses_path,
         )
         num = self.num_samples
         draws = jnp.broadcast_to(jnp.arange(num), (rows.keys.shape[0], num))

@@ -20,6 +20,7 @@ from tighter._derivatives import with_gradient_of
 from tighter._log_weights import (
     Drawn,
     Way,
+    check_drawn,
     held,
     held_model,
     log_weight,
@@ -31,12 +32,7 @@ from tighter._log_weights import (
 from tighter._resampling import systematic
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, IWAE, Bound, Custom, as_bound
-from tighter.distributions import (
-    Posterior,
-    check_posterior,
-    check_supports,
-    stop_parameters,
-)
+from tighter.distributions import Posterior, check_supports, stop_parameters
 from tighter.gradients import (
     Bias,
     Coefficients,
@@ -187,12 +183,13 @@ class Objective(eqx.Module):
         return self._bounds(rows)
 
     def _bounds(self, rows: Rows) -> Float[Array, " batch"]:
-        check_posterior(
+        check_drawn(
             rows.example_posterior(),
-            needs_path=self.gradient.uses_path,
-            estimator=type(self.gradient).__name__,
+            self.gradient,
+            self.bound,
+            self.num_samples,
+            is_total_derivative=self.gradient.is_total_derivative,
         )
-        self._check_strata(rows.example_posterior())
         num_batch, num_draws = rows.keys.shape[0], self.num_outer * self.num_samples
         draws = jnp.broadcast_to(jnp.arange(num_draws), (num_batch, num_draws))
         if self.num_backward is None or self.num_backward == self.num_samples:
@@ -223,23 +220,6 @@ class Objective(eqx.Module):
         """The bound, or the ELBO where one draw makes them the same."""
         one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
         return ELBO() if one_draw else self.bound
-
-    def _check_strata(self, posterior: Posterior) -> None:
-        """Refuse an estimator that doesn't hold where draws are of one expert in turn."""
-        strata = getattr(posterior, "num_strata", None)
-        if strata is None:
-            return
-        if self.num_samples % strata:
-            raise ValueError(
-                f"draws are of experts in turn: num_samples is a multiple of {strata}, "
-                f"got {self.num_samples}"
-            )
-        if self.gradient.asks_own_density(self.bound):
-            raise TypeError(
-                f"{type(self.gradient).__name__} holds for draws of the density that they are "
-                f"weighed by, and {type(posterior).__name__} draws from one expert and weighs by "
-                "the mixture: use GeneralizedDoublyReparameterized or Reparameterized"
-            )
 
     def _coefficients(
         self, log_weights: Float[Array, "batch draws"]

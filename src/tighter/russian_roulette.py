@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._derivatives import with_gradient_of
-from tighter._log_weights import Way, log_weight, surrogate, way_of
+from tighter._log_weights import Way, check_drawn, log_weight, surrogate, way_of
 from tighter._rows import Rows, rows_of_batch
-from tighter.bounds import Bound, Side
-from tighter.distributions import check_posterior, stop_parameters
-from tighter.gradients import Coefficients, DoublyReparameterized, Estimator
+from tighter.bounds import IWAE, Bound, Side
+from tighter.distributions import stop_parameters
+from tighter.gradients import Bias, Coefficients, DoublyReparameterized, Estimator
 
 
 class SUMO(eqx.Module):
@@ -43,7 +43,7 @@ class SUMO(eqx.Module):
         max_samples: Draws of an example at most.
 
     Raises:
-        TypeError: If the estimator is not one through the path.
+        TypeError: If the estimator is not one through the path, or follows something else.
         ValueError: If a number is below 1, or `max_samples` no more than `num_samples`.
 
     Warns:
@@ -69,6 +69,11 @@ class SUMO(eqx.Module):
                 "SUMO takes an estimator through the path (DoublyReparameterized, "
                 f"Reparameterized), got {self.gradient!r}"
             )
+        if self.bias:
+            raise TypeError(
+                f"SUMO follows log p(x), and {type(self.gradient).__name__} does not "
+                f"({self.bias}): use DoublyReparameterized or Reparameterized"
+            )
         if self.num_samples < 1 or self.max_samples <= self.num_samples:
             raise ValueError(
                 "num_samples is at least 1 and max_samples above it, got "
@@ -84,6 +89,11 @@ class SUMO(eqx.Module):
     def num_outer(self) -> int:
         """Independent values averaged: one."""
         return 1
+
+    @property
+    def bias(self) -> Bias:
+        """What the estimator says of IWAE with `max_samples` draws, whose expectation this has."""
+        return self.gradient.bias(_NESTED)
 
     def at(self, step: Any) -> SUMO:
         """The same at every step of training."""
@@ -102,15 +112,22 @@ class SUMO(eqx.Module):
 
         Raises:
             TypeError: If the posterior has no draws with a derivative.
+            ValueError: If the posterior draws from experts in turn.
         """
         rows = rows_of_batch(model, xs, key=key)
-        check_posterior(rows.example_posterior(), needs_path=True, estimator="SUMO")
+        check_drawn(
+            rows.example_posterior(),
+            self.gradient,
+            _NESTED,
+            None,
+            is_total_derivative=self.gradient.is_total_derivative,
+        )
         counts = jax.vmap(self._count)(rows.keys)
         log_weights = _log_weights(stop_parameters(rows), counts, self.max_samples)
         bounds = jax.vmap(self._nested)(counts)
         values = jax.vmap(lambda bound, weights: bound(weights))(bounds, log_weights)
         coefficients = jax.vmap(self.gradient.coefficients)(bounds, log_weights)
-        way = way_of(self.gradient, Nested(jnp.ones(1)))
+        way = way_of(self.gradient, _NESTED)
         return with_gradient_of(values, _surrogate(rows, counts, log_weights, coefficients, way))
 
     def _count(self, key: Key[Array, ""]) -> Int[Array, ""]:
@@ -167,6 +184,9 @@ class Nested(Bound):
 
         _, sums = jax.lax.associative_scan(join, (fall, self.combination), reverse=True)
         return share * sums
+
+
+_NESTED = IWAE()  # what estimators ask of a bound, `Nested` answers as IWAE does
 
 
 def _cumulative(log_weights: Float[Array, " K"]) -> Float[Array, " K"]:

@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution, Independent
 from tighter._errors import InputError
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw, is_reparameterizable
+from tighter.gradients import Bias, BiasKind
 
 
 class WeightedSurgery(eqx.Module):
@@ -68,6 +69,17 @@ class WeightedSurgery(eqx.Module):
     def num_outer(self) -> int:
         """Independent bounds averaged: one, as more draws do the same."""
         return 1
+
+    @property
+    def bias(self) -> Bias:
+        """Of the total derivative it has: that of its own value, which the batch makes biased."""
+        if self.mutual_information == self.total_correlation == self.marginal_kl:
+            return Bias("with equal weights no mean over the batch is left")
+        reason = (
+            "the log of a mean over the batch is biased, the less so the nearer the batch is to "
+            "num_examples"
+        )
+        return Bias(reason, theta=BiasKind.BIASED, phi=BiasKind.BIASED)
 
     def at(self, step: Any) -> WeightedSurgery:
         """The same at every step of training."""

@@ -15,7 +15,7 @@ from tighter.distributions.posterior import (
 )
 from tighter.distributions.reparameterization import as_reparameterized
 from tighter.distributions.structured import Chain, Experts
-from tighter.distributions.support import check_supports, mass_beyond
+from tighter.distributions.support import check_fixed_support, check_supports, mass_beyond
 from tighter.distributions.von_mises import VonMises
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Posterior",
     "VonMises",
     "as_reparameterized",
+    "check_fixed_support",
     "check_posterior",
     "check_supports",
     "draw",

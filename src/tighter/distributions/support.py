@@ -1,4 +1,9 @@
-"""Where a posterior has mass and a prior has none."""
+"""Where a posterior's support ends: beyond the prior's, or where what is differentiated moves it.
+
+0 = d/dφ ∫ q dz is E[∇ log q] and what crosses the ends. So the score's expectation is zero only
+where the ends stay, and an estimator that drops the score, turns it into a path or weighs it by
+anything takes that for granted.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,40 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import Distribution, constraints
+import numpyro.distributions as dist
+from numpyro.distributions import Distribution, constraints, transforms
 
+from tighter._derivatives import without_derivative
 from tighter._errors import InputError
 from tighter.distributions._checks import name_of
+from tighter.distributions.posterior import draw, stop_parameters
 from tighter.distributions.structured import Chain
+
+
+def check_fixed_support(posterior: Any, estimator: str) -> None:
+    """Refuse derivatives by what the ends of the posterior's support are made of.
+
+    Of numpyro distributions under any wrapper, of chains, and of anything that has a `support`;
+    what has none is let pass.
+
+    Args:
+        posterior: Of one example.
+        estimator: Name of one that takes the score's expectation to be zero.
+
+    Raises:
+        TypeError: When a derivative is taken by what moves an end.
+    """
+    for part in _each_part(posterior):
+        for end in _ends(part):
+            if _number(end) is None:
+                without_derivative(
+                    jnp.asarray(end, jnp.result_type(float)),
+                    f"the support of {name_of(part)} moves with a parameter that is "
+                    f"differentiated, so that {estimator} misses a term: use Reparameterized, or "
+                    "hold the ends (jax.lax.stop_gradient)",
+                )
 
 
 def check_supports(posterior: Any, prior: Any) -> None:
@@ -42,16 +75,17 @@ def mass_beyond(q: Distribution, p: Distribution) -> str:
     """Where q has mass and p has none, in words; empty if nowhere, or if it can't be told."""
     ours, theirs = _of_entries(q.support), _of_entries(p.support)
     simplex = [isinstance(support, type(constraints.simplex)) for support in (ours, theirs)]
-    if simplex == [False, True] and _interval(ours) is not None:
+    ends, other = _interval(q), _interval(p)
+    if simplex == [False, True] and ends is not None:
         return "vectors off the simplex"
-    if simplex == [True, False] and _interval(theirs) is not None:
+    if simplex == [True, False] and other is not None:
         return "the simplex alone (p: a space of more dimensions)"
-    ends, other = _interval(ours), _interval(theirs)
     if ends is None or other is None:
         return ""
-    if ends[2] != other[2]:
+    whole = [bool(getattr(support, "is_discrete", False)) for support in (ours, theirs)]
+    if whole[0] != whole[1]:
         kinds = {True: "whole numbers", False: "a continuum"}
-        return f"{kinds[ends[2]]} (p: {kinds[other[2]]})"
+        return f"{kinds[whole[0]]} (p: {kinds[whole[1]]})"
     if ends[0] < other[0]:
         return f"z < {other[0]:g}"
     return f"z > {other[1]:g}" if ends[1] > other[1] else ""
@@ -72,27 +106,94 @@ def _parts(joint: Any) -> dict[str, Any]:
     return dict(zip(joint.names, joint.parts, strict=True)) if isinstance(joint, Chain) else {}
 
 
+def _each_part(posterior: Any) -> list[Any]:
+    """The distributions of a chain's latents, given those before them, held; or it alone."""
+    if not isinstance(posterior, Chain):
+        return [posterior]
+    # Held: an end that is another latent moves with no parameter.
+    z = jax.lax.stop_gradient(draw(stop_parameters(posterior), key=jax.random.key(0)))
+    before = [{name: z[name] for name in posterior.names[:i]} for i in range(len(posterior.parts))]
+    parts = zip(posterior.parts, before, strict=True)
+    return [part if hasattr(part, "log_prob") else part(given) for part, given in parts]
+
+
+def _interval(distribution: Distribution) -> tuple[float, float] | None:
+    """The least and the greatest end; None where they aren't known."""
+    ends = [_number(end) for end in _ends(distribution)]
+    if not ends or any(end is None for end in ends):
+        return None
+    return float(min(np.min(end) for end in ends)), float(max(np.max(end) for end in ends))
+
+
+def _ends(distribution: Any) -> list[Any]:
+    """All that the ends of the support are made of: numbers where they are known, or tracers."""
+    if isinstance(
+        distribution, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution
+    ):
+        return _ends(distribution.base_dist)
+    if isinstance(distribution, dist.MixtureGeneral):
+        return [end for part in distribution.component_distributions for end in _ends(part)]
+    if isinstance(distribution, dist.TransformedDistribution) and (
+        type(distribution).support is dist.TransformedDistribution.support
+    ):
+        # Its own answer is the last transform's codomain, whatever comes in.
+        ends = _ends(distribution.base_dist)
+        for transform in distribution.transforms:
+            ends = _moved(ends, transform)
+        return ends
+    return _ends_of(getattr(distribution, "support", None))
+
+
+def _ends_of(support: Any) -> list[Any]:
+    support = _of_entries(support)
+    if isinstance(support, type(constraints.real)):
+        return [-math.inf, math.inf]
+    if isinstance(support, type(constraints.boolean)):
+        return [0.0, 1.0]
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    if low is None and high is None:
+        return []
+    return [-math.inf if low is None else low, math.inf if high is None else high]
+
+
+def _moved(ends: list[Any], transform: Any) -> list[Any]:
+    """The ends where a transform takes them."""
+    if isinstance(transform, transforms.AffineTransform):
+        return [_affine(end, transform) for end in ends] or [transform.loc, transform.scale]
+    domain = _ends_of(transform.domain)
+    if len(ends) == len(domain) and all(map(_same, ends, domain)):
+        return _ends_of(transform.codomain)
+    if not ends or transform.domain.event_dim > 0:
+        return jax.tree.leaves((ends, transform))
+    with jax.ensure_compile_time_eval():
+        return [transform(jnp.asarray(end, float)) for end in ends]
+
+
+def _affine(end: Any, transform: Any) -> Any:
+    number = _number(end)
+    if number is not None and np.all(number == 0):
+        return transform.loc
+    if number is not None and np.all(np.isinf(number)):
+        return end
+    with jax.ensure_compile_time_eval():
+        return transform(jnp.asarray(end, float))
+
+
+def _same(end: Any, other: Any) -> bool:
+    numbers = _number(end), _number(other)
+    return None not in (numbers[0], numbers[1]) and bool(np.all(numbers[0] == numbers[1]))
+
+
+def _number(end: Any) -> Any:
+    """As a NumPy array; None of a tracer."""
+    # NumPy: under jit jax.numpy would make tracers of numbers that are known.
+    try:
+        return np.asarray(end)
+    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
+        return None
+
+
 def _of_entries(support: Any) -> Any:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
-
-
-def _interval(support: Any) -> tuple[float, float, bool] | None:
-    """Ends, and whether it is of whole numbers; None where it is no interval known here."""
-    whole = bool(getattr(support, "is_discrete", False))
-    if isinstance(support, type(constraints.real)):
-        return -math.inf, math.inf, whole
-    if isinstance(support, type(constraints.boolean)):
-        return 0.0, 1.0, True
-    low = getattr(support, "lower_bound", None)
-    high = getattr(support, "upper_bound", None)
-    if low is None and high is None:
-        return None
-    try:
-        # numpy: under jit jax.numpy would make tracers of numbers that are known.
-        low = -math.inf if low is None else float(np.min(np.asarray(low)))
-        high = math.inf if high is None else float(np.max(np.asarray(high)))
-    except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
-        return None
-    return low, high, whole

@@ -10,18 +10,12 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Key
 
-from tighter._derivatives import with_gradient_of, without_derivative
+from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
 from tighter.bounds import ELBO
-from tighter.distributions import draw, name_of, stop_parameters
+from tighter.distributions import check_fixed_support, draw, name_of, stop_parameters
 from tighter.expectations.families import base_of, scalar
 from tighter.gradients import Baseline, DeltaMethod
-
-# Families whose support moves with these parameters: there the score's expectation is not zero.
-_MOVING_SUPPORT = {
-    dist.Uniform: ("low", "high"),
-    dist.Pareto: ("scale",),
-}
 
 
 def score_function(
@@ -32,6 +26,7 @@ def score_function(
     key: Key[Array, ""],
 ) -> Float[Array, ""]:
     """Mean of f; derivative of the mean of f with w held, plus (f − b) times the score of each."""
+    check_fixed_support(distribution, "ScoreFunction")
     held = stop_parameters(distribution)
     ws = jax.vmap(lambda key: draw(held, key=key))(jax.random.split(key, num))
     ws = jax.lax.stop_gradient(ws)
@@ -47,21 +42,9 @@ def score_function(
                 f"{type(baseline).__name__} needs num_samples of {needed} or more, got {num}"
             )
         signal = signal - jax.lax.stop_gradient(baseline(ELBO(), signal))
-    scores = jax.vmap(_with_fixed_support(distribution).log_prob)(ws)
+    scores = jax.vmap(distribution.log_prob)(ws)
     surrogate = jnp.mean(values + signal * scores) + expected
     return with_gradient_of(jnp.mean(values), surrogate)
-
-
-def _with_fixed_support(distribution: Any) -> Any:
-    """The distribution, refused if a parameter that moves its support is differentiated."""
-    base = base_of(distribution)
-    for name in _MOVING_SUPPORT.get(type(base), ()):
-        without_derivative(
-            jnp.asarray(getattr(base, name), float),
-            f"the support of {name_of(distribution)} moves with its {name}, so that the score "
-            "function misses a term: use Reparameterized",
-        )
-    return distribution
 
 
 def _expansion(

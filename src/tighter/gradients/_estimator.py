@@ -89,6 +89,14 @@ class Estimator(eqx.Module):
         """
         return self.uses_score
 
+    @property
+    def is_total_derivative(self) -> bool:
+        """Whether it is the derivative of the bound of the draws itself.
+
+        The others take it that the score's expectation is zero, as it is where q's support stays.
+        """
+        return False
+
     def path_is_model(self, bound: Bound) -> bool:
         """Whether every path coefficient is the model's by construction.
 

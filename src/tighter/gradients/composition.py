@@ -145,6 +145,11 @@ class Split(Estimator):
         """If phi's part does."""
         return self.phi.estimator.uses_path
 
+    @property
+    def is_total_derivative(self) -> bool:
+        """If phi's part is."""
+        return self.phi.estimator.is_total_derivative
+
     def asks_own_density(self, bound: Bound) -> bool:
         """If phi's part does; the generalized one has another path only where it is alone."""
         estimator = self.phi.estimator

@@ -36,6 +36,7 @@ class Reparameterized(Estimator):
 
     uses_score: ClassVar[bool] = True
     uses_path: ClassVar[bool] = True
+    is_total_derivative: ClassVar[bool] = True
 
     draws: Draws = eqx.field(static=True, default=Draws.INDEPENDENT, kw_only=True, repr=False)
 

@@ -25,7 +25,7 @@ from numpyro.primitives import Messenger
 from numpyro.util import check_model_guide_match
 
 from tighter._errors import InputError
-from tighter.distributions import stop_parameters
+from tighter.distributions import check_fixed_support, stop_parameters
 from tighter.integrations._numpyro_sites import (
     Blocks,
     Latents,
@@ -155,6 +155,17 @@ class Program:
         hidden = any("parameters" in names for names in jax.tree.leaves(of_densities))
         return not coupled and not hidden
 
+    def check_fixed_support(self, parameters: Parameters, key: Array, estimator: str) -> None:
+        """Refuse derivatives by what moves the support of a random site, given those before it.
+
+        Raises:
+            TypeError: When one is taken.
+        """
+        with _Held():
+            guide = self._guide(parameters, key)
+        for site in random_sites(guide):
+            check_fixed_support(site["fn"], estimator)
+
     def led(
         self,
         parameters: Parameters,
@@ -274,6 +285,14 @@ class Program:
             {s["name"]: s["fn"].event_dim for s in random_sites(guide) if is_in(s, plates)},
             tuple(name for name, scale in scales.items() if scale != 1 and name not in plates),
         )
+
+
+class _Held(Messenger):
+    """No derivative passes a random site's value."""
+
+    def postprocess_message(self, msg: Any) -> None:
+        if msg["type"] == "sample" and not msg["is_observed"]:
+            msg["value"] = stop_gradient(msg["value"])
 
 
 class _Given(Messenger):

@@ -117,6 +117,8 @@ class ELBO(numpyro_elbo.ELBO):
             plate_key, rng_key = random.split(rng_key)
             program = program.with_plates(plate_key)
             keys = random.split(rng_key, num)
+        if not objective.gradient.is_total_derivative:
+            program.check_fixed_support(param_map, keys[0], type(objective.gradient).__name__)
         if self.local_plate is None:
             draws = Blockwise(objective, program, keys)
         else:
