@@ -7,6 +7,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
+import tighter as tt
 from tighter import Objective
 from tighter.bounds import BOUNDS, CUBO, ELBO, IWAE, Grouped, Jackknife, Renyi
 from tighter.gradients import (
@@ -619,6 +620,41 @@ class NoDensity(eqx.Module):
 def test_what_is_no_posterior(posterior, error, words):
     with pytest.raises(error, match=words):
         Objective()(lambda z: jnp.sum(z), posterior, key=KEY)
+
+
+class NoPosterior(eqx.Module):
+    scale: jax.Array
+
+    def log_joint(self, x):
+        return lambda z: -self.scale * (z - x) ** 2
+
+
+class JointOfBoth(NoPosterior):
+    def log_joint(self, x, z):
+        return -self.scale * (z - x) ** 2
+
+    def posterior(self, x):
+        return dist.Normal(x, self.scale)
+
+
+class JointOfData(JointOfBoth):
+    def log_joint(self, x):
+        return -(x**2)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (NoPosterior(jnp.ones(())), r"NoPosterior has no posterior\(x\)"),
+        (JointOfBoth(jnp.ones(())), r"got log_joint\(x, z\)"),
+        (JointOfData(jnp.ones(())), r"returns a function z -> log p\(x, z\), got an array"),
+        (JointOfData, r"got log_joint\(self, x\); make an instance"),
+        (lambda z: z, r"function has no log_joint\(x\)"),
+    ],
+)
+def test_what_is_no_model(model, words):
+    with pytest.raises(tt.InputError, match=words):
+        tt.log_likelihood(model, jnp.ones((3, 1)), num_samples=4, key=KEY)
 
 
 def test_what_is_no_joint():

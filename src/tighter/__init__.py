@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         evaluation,
         gradients,
         graph,
+        integrations,
         models,
         training,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "gradients",
     "graph",
     "impute",
+    "integrations",
     "log_likelihood",
     "models",
     "training",
@@ -85,4 +87,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return ["__version__", *__all__]

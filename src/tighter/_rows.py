@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -104,8 +105,9 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     carries, a shared scale) are not copied for each example.
 
     Raises:
-        InputError: If the batch is empty or its arrays' leading axes differ.
+        InputError: If the batch is empty or its arrays' leading axes differ, or the model is none.
     """
+    check_model(model)
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
     if len(sizes) != 1 or sizes <= {(), (0,)}:
         raise InputError(
@@ -117,6 +119,7 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     shared = []
 
     def batched_part(x: PyTree) -> PyTree:
+        check_density(model.log_joint(x))
         batched, rest = eqx.partition(
             model.posterior(x), lambda leaf: eqx.is_array(leaf) and id(leaf) not in of_model
         )
@@ -126,6 +129,45 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     batched = jax.vmap(batched_part)(xs)
     keys = jax.random.split(key, next(iter(sizes))[0])
     return Rows(model.log_joint, xs, batched, shared[0], keys)
+
+
+def check_model(model: Any) -> None:
+    """Refuse what has no densities of one example.
+
+    Raises:
+        InputError: With what a model is.
+    """
+    told = (
+        "a model has log_joint(x), which returns the function z -> log p(x, z), and posterior(x), "
+        "which returns q(z|x), both of one example x"
+    )
+    for name in ("log_joint", "posterior"):
+        method = getattr(model, name, None)
+        if not callable(method):
+            raise InputError(f"{told}; {type(model).__name__} has no {name}(x)")
+        try:
+            signature = inspect.signature(method)
+        except ValueError:  # a builtin may have none
+            continue
+        try:
+            signature.bind(None)
+        except TypeError:
+            of_class = "; make an instance of it" if isinstance(model, type) else ""
+            raise InputError(f"{told}; got {name}{signature}{of_class}") from None
+
+
+def check_density(log_joint: Any) -> None:
+    """Refuse what is no function of a latent.
+
+    Raises:
+        InputError: With what it is to be.
+    """
+    if not callable(log_joint):
+        kind = "an array" if eqx.is_array(log_joint) else type(log_joint).__name__
+        raise InputError(
+            "log_joint(x) returns a function z -> log p(x, z), got "
+            f"{kind}: write `return lambda z: ...`"
+        )
 
 
 def check_scalar(value: Array, name: str, mend: str) -> Array:

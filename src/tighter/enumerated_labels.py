@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter.bounds import ELBO
+from tighter.gradients import Bias
 from tighter.objective import Objective
 
 UNLABELED = -1
@@ -58,6 +59,11 @@ class EnumeratedLabels(eqx.Module):
         """Bounds averaged."""
         return self.objective.num_outer
 
+    @property
+    def bias(self) -> Bias:
+        """What the estimator says of the bound on log p(x|y)."""
+        return self.objective.bias
+
     def at(self, step: Any) -> EnumeratedLabels:
         """The same at every step of training."""
         return self
@@ -83,7 +89,8 @@ class EnumeratedLabels(eqx.Module):
         bounds = self.objective.batch(model.conditional, every, key=key)
         joint = bounds.reshape(num, num_classes) + log_prior[None, :]
         log_classes = jax.vmap(model.log_classes)(x)
-        known = jax.nn.one_hot(labels, num_classes, dtype=log_prior.dtype)
-        labeled = jnp.sum(known * (joint + self.weight * log_classes), axis=1)
+        known = jax.nn.one_hot(labels, num_classes, dtype=bool)
+        # Chosen, not multiplied: another class may be impossible, and 0 · ∞ is not 0.
+        labeled = jnp.sum(jnp.where(known, joint + self.weight * log_classes, 0), axis=1)
         unlabeled = jnp.sum(jnp.exp(log_classes) * (joint - log_classes), axis=1)
         return jnp.where(labels == UNLABELED, unlabeled, labeled)

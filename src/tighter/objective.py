@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._derivatives import with_gradient_of
+from tighter._errors import InputError
 from tighter._log_weights import (
     Drawn,
     Way,
@@ -156,6 +157,12 @@ class Objective(eqx.Module):
             TypeError: If the posterior can't serve this estimator.
             ValueError: If `log_joint` or `log_prob` returns no scalar.
         """
+        if not callable(log_joint):
+            raise InputError(
+                "an objective takes a function z -> log p(x, z) and a posterior, got "
+                f"{type(log_joint).__name__}; for a model and a batch: objective.batch(model, xs, "
+                "key=key)"
+            )
         rows = Rows(lambda _: log_joint, None, None, posterior, key[None])
         return self._bounds(rows)[0]
 

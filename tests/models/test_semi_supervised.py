@@ -1,5 +1,7 @@
 """Labels known and summed over, against Gaussians whose mean depends on the label."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -112,3 +114,13 @@ def test_ten_labels_classify_clusters():
 def test_what_can_not_be(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_an_impossible_class_leaves_the_others_labeled():
+    """log p(y) = −∞ times "not this one" is no term, and no NaN."""
+    model = dataclasses.replace(exact_model(), frequencies=(0.5, 0.5, 0.0))
+    objective = EnumeratedLabels()
+    assert not objective.bias
+    examples = {"x": jnp.asarray(XS, jnp.float32), "label": jnp.array([0, 1, 0, 1])}
+    bounds = objective.batch(model, examples, key=KEY)
+    assert np.all(np.isfinite(bounds))
