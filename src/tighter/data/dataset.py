@@ -243,11 +243,21 @@ def _labels(labels: np.ndarray, size: int) -> np.ndarray:
     if labels.ndim != 1:
         raise InputError(
             f"labels must have shape (N,), one an example, got {labels.shape}; "
-            "labels.argmax(axis=1) undoes a one-hot code"
+            f"give {relabeled(labels)}"
         )
     if len(labels) != size:
         raise InputError(f"{len(labels)} labels for {size} examples; give one label an example")
     return labels
+
+
+def relabeled(labels: np.ndarray) -> str:
+    """How labels of another shape become one an example: a column, or a one-hot code, undone."""
+    if labels.size == len(labels):
+        return "labels.reshape(-1)"
+    numbers = labels.dtype.kind in "biuf" and labels.ndim == 2
+    if numbers and np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all():
+        return "labels.argmax(axis=1), which undoes a one-hot code"
+    return "one number or word an example"
 
 
 def _refuse_objects(array: np.ndarray, name: str) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.distributions import draw
 
@@ -28,6 +29,7 @@ def posteriors_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     Raises:
         InputError: If there are no examples, or their arrays' leading axes differ.
     """
+    model, x, _ = admitted(model, x)
     eqx.filter_eval_shape(_checked_rows, model, x, key=key)  # before anything is computed
     num = jax.tree.leaves(x)[0].shape[0]
     block = min(num, _EXAMPLES)

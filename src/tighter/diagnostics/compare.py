@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._rows import rows_of_batch
 from tighter.bounds import ELBO, IWAE, Bound
 from tighter.diagnostics.gradient_noise import check_replicates, summarize, value_statistics
@@ -151,6 +152,7 @@ def compare(
         al., "Doubly reparameterized gradient estimators for Monte Carlo objectives", 2018.
     """
     check_replicates(num_replicates)
+    model, x, _ = admitted(model, x)
     roles = parameter_roles(model, x, phi=phi, key=key)
     posterior = rows_of_batch(model, x, key=key).example_posterior()
     choices = {

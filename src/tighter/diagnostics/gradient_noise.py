@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter.diagnostics.jackknife import (
     Interval,
     jackknife_error,
@@ -203,6 +204,7 @@ def gradient_noise(
     check_replicates(num_replicates)
     if chunk_size is not None and chunk_size < 1:
         raise InputError(f"chunk_size is at least 1, got {chunk_size}")
+    model, x, _ = admitted(model, x)
     gradient = Gradient(model, x, objective)
     roles = parameter_roles(model, x, phi=phi, key=key)
     timings = interleaved_seconds([gradient], key=key)[0]

@@ -18,6 +18,7 @@ from rich.progress import Progress
 from scipy.special import expit, logsumexp
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import check_posterior, draw, name_of
 from tighter.evaluation.chains import Annealing, anneal_block
@@ -186,6 +187,7 @@ def anneal(
 ) -> AnnealedLogLikelihood:
     """Forward from draws of the start; or, given an exact posterior draw z for each x, back."""
     if annealing.start == "prior":
+        model, x, _ = admitted(model, x)
         model = _from_prior(model)
     rows = rows_of_all(model, x, key=key)
     num, in_reverse = rows.keys.shape[0], z is not None
@@ -253,6 +255,10 @@ class _FromPrior(eqx.Module):
     """A model whose annealing starts at its prior."""
 
     model: Any
+
+    @property
+    def takes_missing(self) -> bool:
+        return bool(getattr(self.model, "takes_missing", False))
 
     def log_joint(self, x: PyTree) -> Callable[[Any], Array]:
         return self.model.log_joint(x)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._log_weights import log_weight
 from tighter._rows import Rows
 from tighter.distributions import draw
@@ -102,7 +103,8 @@ def impute(
             f"{type(model).__name__} was not made for missing entries: train it with "
             "--set model.missing=true, or observation=Missing(...)"
         )
-    x = jnp.asarray(x, float)
+    model, xs, _ = admitted(model, x)
+    x = jnp.asarray(xs)
     rows = rows_of_all(model, x, key=key)
     chunk = min(chunk_size or _DRAWS, num_samples)
     block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))

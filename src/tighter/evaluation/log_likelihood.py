@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._log_weights import log_weight
 from tighter._rows import Rows, rows_of_batch
 from tighter.evaluation.groups import bootstrap_interval, jackknife
@@ -141,8 +142,7 @@ def log_likelihood(
 
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     """The posteriors of all examples, computed once, by the model's own q for scoring if any."""
-    if hasattr(model, "check_examples"):
-        model.check_examples(x)
+    model, x, _ = admitted(model, x)
     if hasattr(model, "for_scoring"):
         model = model.for_scoring()
     return eqx.filter_jit(rows_of_batch)(model, x, key=key)

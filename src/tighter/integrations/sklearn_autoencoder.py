@@ -189,6 +189,7 @@ class VariationalAutoencoder(
     def transform(self, X: Any) -> np.ndarray:
         """Means of q(z|x), shape (N, n_components)."""
         xs = given.single(self._table(X))
+        self._check_support(self.model_, xs)
         num = self.num_likelihood_samples
         return programs.encodings(self.model_, xs, num_samples=num, key=self._key("draws"))
 

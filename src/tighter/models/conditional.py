@@ -175,19 +175,9 @@ class ConditionalVAE(LatentVariableModel):
             InputError: If parts are left out, have other shapes or numbers of rows, x is outside
                 the observation family's support, or the context is not finite.
         """
+        self.check_examples(examples)
         xs, contexts = (np.asarray(part) for part in parts_of(examples))
-        if len(xs) != len(contexts) or not len(xs):
-            raise InputError(
-                f"every x has its context, got {len(xs)} and {len(contexts)}: give as many, 1 or "
-                "more"
-            )
         contexts = np.asarray(jax.vmap(self._checked_context)(contexts), np.float32)
-        finite = np.isfinite(contexts).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                f"the context is not finite in {np.sum(~finite)} of {len(xs)} examples, row "
-                f"{int(finite.argmin())} first: drop these rows or fill them"
-            )
         num = math.prod(self.family.latent_shape(self.num_latent))
         z_and_context = np.concatenate([np.zeros((len(xs), num), np.float32), contexts], axis=1)
         start = start_of(self.observation, self.decoder, jnp.asarray(z_and_context[0]), xs)
@@ -208,6 +198,28 @@ class ConditionalVAE(LatentVariableModel):
         both = np.concatenate([xs.reshape(len(xs), -1), contexts], axis=1)
         key = jax.random.key(0) if key is None else key
         return dataclasses.replace(model, of_z=of_z.fitted(_Flat(model), both, key=key))
+
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that are no pairs of a context and an x that the family explains.
+
+        Raises:
+            InputError: If parts are left out, have other shapes or numbers of rows, x is outside
+                the observation family's support, or the context is not finite.
+        """
+        own, contexts = (np.asarray(part) for part in parts_of(xs))
+        if len(own) != len(contexts) or not len(own):
+            raise InputError(
+                f"every x has its context, got {len(own)} and {len(contexts)}: give as many, 1 or "
+                "more"
+            )
+        jax.eval_shape(self._checked_context, contexts[0])
+        finite = np.isfinite(contexts).reshape(len(own), -1).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                f"the context is not finite in {np.sum(~finite)} of {len(own)} examples, row "
+                f"{int(finite.argmin())} first: drop these rows or fill them"
+            )
+        self.observation.check(own)
 
     @property
     def prior(self) -> Any:

@@ -301,6 +301,14 @@ class HierarchicalVAE(LatentVariableModel):
         """Mean of p(x|z1), in the shape of x."""
         return self.observation.mean(self.decoders[0](z["z1"]))
 
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support.
+        """
+        self.observation.check(np.asarray(xs))
+
     @property
     def takes_missing(self) -> bool:
         """Whether entries of x may be missing (NaN)."""

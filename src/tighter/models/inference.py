@@ -84,6 +84,14 @@ class SemiAmortized(LatentVariableModel):
         """Dimensions of z."""
         return self.vae.num_latent
 
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support.
+        """
+        self.vae.check_examples(xs)
+
     @property
     def takes_missing(self) -> bool:
         """Whether entries of x may be missing (NaN)."""
@@ -186,6 +194,21 @@ class FreePosterior(LatentVariableModel):
     def prior(self) -> Any:
         """p(z)."""
         return self.vae.prior
+
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support, or an index is no row of the table.
+        """
+        self.vae.check_examples(xs["x"])
+        index = np.asarray(xs["index"])
+        wrong = (index < 0) | (index >= self.table.shape[0]) | (index != np.round(index))
+        if wrong.any():
+            raise InputError(
+                f"an index is a row of the table, 0 to {self.table.shape[0] - 1}, got "
+                f"{index[wrong][0]} in row {int(wrong.argmax())}"
+            )
 
     @property
     def takes_missing(self) -> bool:

@@ -89,6 +89,14 @@ class MissingNotAtRandom(LatentVariableModel):
         """The same with the VAE started from the training examples."""
         return dataclasses.replace(self, vae=self.vae.started(xs, key=key))
 
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support.
+        """
+        self.vae.check_examples(xs)
+
     @property
     def takes_missing(self) -> bool:
         """Entries of x may be missing (NaN)."""

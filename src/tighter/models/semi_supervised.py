@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from tighter._errors import InputError
+from tighter.data.dataset import relabeled
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
 from tighter.models.conditional import ConditionalVAE
@@ -87,13 +88,8 @@ class SemiSupervisedVAE(LatentVariableModel):
         Raises:
             InputError: If a label is no class and not −1, or none is known.
         """
+        self.check_examples(examples)
         labels, num = np.asarray(examples["label"]), len(self.frequencies)
-        wrong = (labels != np.round(labels)) | (labels < -1) | (labels >= num)
-        if wrong.any():
-            raise InputError(
-                f"labels are 0 to {num - 1}, or -1 where not known, got {labels[wrong][0]} in row "
-                f"{int(wrong.argmax())}"
-            )
         if not (labels >= 0).any():
             raise InputError("no label is known: give some, or take a VAE")
         contexts = np.eye(num, dtype=np.float32)[np.where(labels < 0, 0, labels).astype(int)]
@@ -104,6 +100,33 @@ class SemiSupervisedVAE(LatentVariableModel):
         return dataclasses.replace(
             self, conditional=conditional, classifier=started_encoder(self.classifier, features)
         )
+
+    def check_examples(self, xs: dict[str, Any]) -> None:
+        """Refuse what are no examples with labels.
+
+        Raises:
+            InputError: If a label is no class and not −1, or x is outside the observation family's
+                support.
+        """
+        if not isinstance(xs, Mapping) or set(xs) != {"x", "label"}:
+            got = sorted(map(str, xs)) if isinstance(xs, Mapping) else type(xs).__name__
+            raise InputError(
+                f"an example is a dict of x and label, got {got}: give {{'x': …, 'label': …}}, "
+                "-1 where a label is not known"
+            )
+        labels, num = np.asarray(xs["label"]), len(self.frequencies)
+        if labels.ndim != 1:
+            raise InputError(
+                f"labels are one number an example, shape (N,), got {labels.shape}: give "
+                f"{relabeled(labels)}"
+            )
+        wrong = (labels != np.round(labels)) | (labels < -1) | (labels >= num)
+        if wrong.any():
+            raise InputError(
+                f"labels are 0 to {num - 1}, or -1 where not known, got {labels[wrong][0]} in row "
+                f"{int(wrong.argmax())}"
+            )
+        self.conditional.observation.check(np.asarray(xs["x"]))
 
     @property
     def log_frequencies(self) -> Float[Array, " classes"]:

@@ -206,6 +206,14 @@ class VAE(LatentVariableModel):
         """Whether z is two real numbers, so that it can be drawn."""
         return self.num_latent == 2 and self.family.space is Space.REAL
 
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support.
+        """
+        self.observation.check(np.asarray(xs))
+
     @property
     def takes_missing(self) -> bool:
         """Whether entries of x may be missing (NaN)."""

@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
-from tighter.data.examples import examples_of
+from tighter._examples import admitted
 from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints
@@ -122,17 +122,13 @@ def fit(
         >>> result = tt.fit(model, xs, objective, optimizer=optax.adam(1e-3), num_epochs=20,
         ...                 batch_size=100, key=jax.random.key(0))
     """
-    taken = {
-        "missing": bool(getattr(model, "takes_missing", False)),
-        "scalars": hasattr(model, "minibatch_log_joint"),
-    }
-    xs = examples_of(data, "data", **taken)
-    held_out = None if validation is None else examples_of(validation, "validation", **taken)
+    scalars = hasattr(model, "minibatch_log_joint")
+    given = model
+    model, xs, _ = admitted(model, data, "data", scalars=scalars)
+    held_out = None
+    if validation is not None:
+        held_out = admitted(given, validation, "validation", scalars=scalars).xs
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
-    if hasattr(model, "check_examples"):
-        for given in (xs, held_out):
-            if given is not None:
-                model.check_examples(given)
     if held_out is not None and hasattr(model, "minibatch_log_joint"):
         raise InputError(
             f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "

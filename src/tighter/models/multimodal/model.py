@@ -185,6 +185,9 @@ class MultimodalVAE(LatentVariableModel):
         """
         columns = {name: np.asarray(part) for name, part in self._parts(examples).items()}
         there = self._there(columns)
+        for name, rows in there.items():
+            if not rows.any():
+                raise InputError(f"{name} is missing in all {len(rows)} examples: leave it out")
         families, encoders, decoders = {}, {}, {}
         for name, column in columns.items():
             decoder, z = self.decoders[name], jnp.zeros(self.num_latent)
@@ -203,6 +206,21 @@ class MultimodalVAE(LatentVariableModel):
             rows, key=jax.random.key(0) if key is None else key,
         )  # fmt: skip
         return dataclasses.replace(model, prior_family=prior)
+
+    def check_examples(self, xs: Example) -> None:
+        """Refuse examples that the modalities' families can't explain.
+
+        Raises:
+            InputError: If the modalities are others, all are missing in an example, single entries
+                are of a family that doesn't take it, or values are outside of a family's support.
+        """
+        columns = {name: np.asarray(part) for name, part in self._parts(xs).items()}
+        self._there(columns)
+        for name, column in columns.items():
+            try:
+                self.observations[name].check(column)
+            except InputError as error:
+                raise InputError(f"{name}: {error}") from None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -298,8 +316,8 @@ class MultimodalVAE(LatentVariableModel):
         """Which examples have each modality.
 
         Raises:
-            InputError: If an example has none, a modality is in no example, or single entries are
-                missing of a family that doesn't take it.
+            InputError: If an example has none, or single entries are missing of a family that
+                doesn't take it.
         """
         sizes = {name: len(column) for name, column in columns.items()}
         if len(set(sizes.values())) > 1 or min(sizes.values()) == 0:
@@ -308,8 +326,6 @@ class MultimodalVAE(LatentVariableModel):
         for name, column in columns.items():
             missing = np.isnan(column).reshape(len(column), -1)
             there[name] = ~missing.all(axis=1)
-            if not there[name].any():
-                raise InputError(f"{name} is missing in all {len(column)} examples: leave it out")
             partly = missing.any(axis=1) & there[name]
             if partly.any() and not isinstance(self.observations[name], Missing):
                 raise InputError(

@@ -49,6 +49,11 @@ class Support:
         return f"{kind} from {self.low:g} to {self.high:g}{grid}"
 
     @property
+    def plain(self) -> bool:
+        """Whether it is all numbers between its ends."""
+        return not (self.whole or self.step)
+
+    @property
     def inside(self) -> float:
         """Some value of the support, to stand where one is missing."""
         if math.isinf(self.low):
@@ -194,6 +199,8 @@ def check_support(
     xs: np.ndarray, support: Support, *, family: str, names: Sequence[str] = ()
 ) -> None:
     """Refuse examples with entries outside a support; column, rows and need are named."""
+    if support.plain and (not xs.size or _within(xs, support)):
+        return
     bad = support.outside(xs)
     if not bad.any():
         return
@@ -208,7 +215,17 @@ def check_support(
         index = [int(i) for i in np.unravel_index(column, xs.shape[1:])]
         place = f"entry {index[0] if len(index) == 1 else tuple(index)}"
     value = xs.reshape(len(xs), -1)[rows[0], column]
+    mend = "take another family, or rescale the data"
+    pixels = Support(0.0, 255.0, whole=True)
+    if (support.low, support.high) == (0, 1) and not pixels.outside(xs).any():
+        mend = "divide pixels of 8 bits by 255, or take another family"
     raise InputError(
         f"{family} explains {support}, but {place} has {value:g} in row{'s' * (len(rows) > 1)} "
-        f"{listed}{more}: take another family, or rescale the data"
+        f"{listed}{more}: {mend}"
     )
+
+
+def _within(xs: np.ndarray, support: Support) -> bool:
+    """Whether all is inside by the least and the largest, which is soon found."""
+    low, high = np.fmin.reduce(xs, axis=None), np.fmax.reduce(xs, axis=None)
+    return not support.outside(np.asarray([low, high], float)).any()
