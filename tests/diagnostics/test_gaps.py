@@ -184,6 +184,27 @@ def test_free_parameters_make_the_posterior_again(posterior):
     assert jnp.isfinite(moved.log_prob(moved.sample(KEY)))
 
 
+class AboutPareto(eqx.Module):
+    """log z ~ N(x, 1), and a Pareto q, whose support begins at its scale."""
+
+    shift: jax.Array
+
+    def log_joint(self, x):
+        return lambda z: dist.LogNormal(x[0], 1.0).log_prob(z)
+
+    def posterior(self, x):
+        return dist.Pareto(jnp.exp(x[0] - self.shift), 2.0)
+
+
+def test_an_end_that_is_optimized():
+    """With log scale x − 1/a the ELBO is 1 − log a − 1/2a² − ½ log 2π, at best with a = 1."""
+    xs = jnp.array([[0.3], [-0.6]])
+    result = inference_gaps(AboutPareto(jnp.ones(())), xs, num_steps=600, num_samples=4000, key=KEY)
+    exact = 0.5 - 0.5 * math.log(2 * math.pi)
+    tolerance = 5 * result.standard_error.optimized_elbo + 2e-3
+    assert (np.abs(result.optimized_elbo - exact) < tolerance).all()
+
+
 def test_bad_input(linear_gaussian):
     model, xs, *_ = linear_gaussian
     with pytest.raises(InputError, match="num_steps is at least 1, got 0"):

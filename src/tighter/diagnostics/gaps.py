@@ -25,8 +25,8 @@ from tighter.diagnostics._posteriors import (
     posteriors_of_all,
     shown_progress,
 )
-from tighter.distributions import is_reparameterizable
-from tighter.gradients import LeaveOneOut, ScoreFunction, StickingTheLanding
+from tighter.distributions import has_known_support, is_reparameterizable
+from tighter.gradients import LeaveOneOut, Reparameterized, ScoreFunction, StickingTheLanding
 from tighter.objective import Objective
 
 # Examples optimized side by side, draws of each in a step, and rows through the decoder at a time
@@ -156,8 +156,13 @@ def _optimized(
 ) -> PyTree:
     """Free parameters of the best posteriors of some examples."""
     some = rows.take(taken)
-    path = is_reparameterizable(rows.example_posterior())
-    estimator = StickingTheLanding() if path else ScoreFunction(LeaveOneOut())
+    posterior = rows.example_posterior()
+    if not is_reparameterizable(posterior):
+        estimator = ScoreFunction(LeaveOneOut())
+    elif has_known_support(posterior):
+        estimator = StickingTheLanding()
+    else:  # its ends may be among what is optimized
+        estimator = Reparameterized()
     objective = Objective(ELBO(), estimator, num_samples=_STEP_DRAWS)
     # Where q is the posterior, gradients are rounding, which Adam must not take for a direction.
     rate = optax.cosine_decay_schedule(learning_rate, num_steps)

@@ -15,7 +15,12 @@ from tighter.distributions.posterior import (
 )
 from tighter.distributions.reparameterization import as_reparameterized
 from tighter.distributions.structured import Chain, Experts
-from tighter.distributions.support import check_fixed_support, check_supports, mass_beyond
+from tighter.distributions.support import (
+    check_fixed_support,
+    check_supports,
+    has_known_support,
+    mass_beyond,
+)
 from tighter.distributions.von_mises import VonMises
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "flow_bijection",
     "from_uniform",
     "has_closed_form",
+    "has_known_support",
     "is_reparameterizable",
     "kl",
     "mass_beyond",

@@ -36,15 +36,18 @@ def check_fixed_support(posterior: Any, estimator: str) -> None:
     Raises:
         TypeError: When a derivative is taken by what moves an end.
     """
-    for part in _each_part(posterior):
-        for end in _ends(part):
-            if _number(end) is None:
-                without_derivative(
-                    jnp.asarray(end, jnp.result_type(float)),
-                    f"the support of {name_of(part)} moves with a parameter that is "
-                    f"differentiated, so that {estimator} misses a term: use Reparameterized, or "
-                    "hold the ends (jax.lax.stop_gradient)",
-                )
+    for part, end in _traced_ends(posterior):
+        without_derivative(
+            jnp.asarray(end, jnp.result_type(float)),
+            f"the support of {name_of(part)} moves with a parameter that is differentiated, so "
+            f"that {estimator} misses a term: use Reparameterized, or hold the ends "
+            "(jax.lax.stop_gradient)",
+        )
+
+
+def has_known_support(posterior: Any) -> bool:
+    """Whether the ends of its support are numbers, so that no derivative can move them."""
+    return not _traced_ends(posterior)
 
 
 def check_supports(posterior: Any, prior: Any) -> None:
@@ -104,6 +107,12 @@ def _pairs(posterior: Any, prior: Any) -> list[tuple[str, Distribution, Distribu
 
 def _parts(joint: Any) -> dict[str, Any]:
     return dict(zip(joint.names, joint.parts, strict=True)) if isinstance(joint, Chain) else {}
+
+
+def _traced_ends(posterior: Any) -> list[tuple[Any, Any]]:
+    """Ends that are no numbers, and whose."""
+    parts = _each_part(posterior)
+    return [(part, end) for part in parts for end in _ends(part) if _number(end) is None]
 
 
 def _each_part(posterior: Any) -> list[Any]:
