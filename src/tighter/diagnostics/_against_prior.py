@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
+from tighter._programs import compiled
 from tighter.diagnostics._posteriors import units_of
 
 # Draws of the prior where its distribution function isn't known.
@@ -52,7 +52,7 @@ def against_prior(
     return z, AgainstPrior(statistic, p_value, theoretical, quantiles, compared_with)
 
 
-@eqx.filter_jit
+@compiled
 def _flat_draws(prior: Any, key: Key[Array, ""]) -> Float[Array, "draws latent"]:
     keys = jax.random.split(key, _PRIOR_DRAWS)
     return jax.vmap(lambda key: ravel_pytree(prior.sample(key))[0].astype(float))(keys)

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.diagnostics._posteriors import draw_of, posterior_of, units_of
 
@@ -32,7 +32,7 @@ class _Sums(NamedTuple):
     moment: Float[Array, "*draws"]
 
 
-@eqx.filter_jit
+@compiled
 def index_information(
     rows: Rows,
     taken: Int[Array, " block"],

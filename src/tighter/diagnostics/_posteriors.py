@@ -16,6 +16,7 @@ from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted
+from tighter._programs import compiled
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.distributions import draw
 
@@ -33,7 +34,7 @@ def posteriors_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     eqx.filter_eval_shape(_checked_rows, model, x, key=key)  # before anything is computed
     num = jax.tree.leaves(x)[0].shape[0]
     block = min(num, _EXAMPLES)
-    encode = eqx.filter_jit(rows_of_batch)
+    encode = compiled(rows_of_batch)
     parts = []
     for start in range(0, num, block):
         first = min(start, num - block)  # the last block goes back, so that one program serves all

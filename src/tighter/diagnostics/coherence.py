@@ -6,13 +6,13 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 
 # Of one modality: arrays (n, *shape) -> their labels (n,).
 Classifier = Callable[[np.ndarray], ArrayLike]
@@ -152,7 +152,7 @@ def _in_blocks(one: Callable[[Any, Any], Any], model: Any, given: PyTree) -> dic
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num], *parts)
 
 
-@eqx.filter_jit
+@compiled
 def _block(one: Callable[[Any, Any], Any], model: Any, rows: PyTree) -> PyTree:
     return jax.vmap(lambda row: one(model, row))(rows)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.bounds import ELBO
 from tighter.diagnostics._free_parameters import check_free_parameters, free_parameters
@@ -150,7 +150,7 @@ def inference_gaps(
     return _summarized(ours, best, log_likelihood)
 
 
-@eqx.filter_jit
+@compiled
 def _optimized(
     rows: Rows, taken: Int[Array, " block"], num_steps: int, learning_rate: float
 ) -> PyTree:
@@ -186,7 +186,7 @@ def _optimized(
     return jax.lax.scan(step, (free, optimizer.init(free)), jnp.arange(num_steps))[0][0]
 
 
-@eqx.filter_jit
+@compiled
 def _log_weights(
     rows: Rows, taken: Int[Array, " block"], free: PyTree, num_samples: int
 ) -> tuple[Float[Array, "block draws"], Float[Array, "block draws"]]:

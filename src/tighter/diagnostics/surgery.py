@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.diagnostics._index_information import (
     full_normal,
@@ -221,7 +222,7 @@ class _Terms(NamedTuple):
     unit_kl: Any  # (examples, draws or 1, latent), or None
 
 
-@eqx.filter_jit
+@compiled
 def _terms(
     rows: Rows, prior: Any, taken: Int[Array, " block"], num_samples: int, *, closed: bool
 ) -> _Terms:

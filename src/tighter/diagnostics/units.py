@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.diagnostics._against_prior import against_prior
 from tighter.diagnostics._posteriors import (
@@ -226,14 +227,14 @@ def _has_mean(rows: Rows) -> bool:
     return isinstance(mean, jax.Array) and bool(jnp.all(jnp.isfinite(mean)))
 
 
-@eqx.filter_jit
+@compiled
 def _means(rows: Rows) -> Float[Array, "examples latent"]:
     return jax.vmap(lambda _, batched: _flat(posterior_of(rows, batched).mean))(
         rows.keys, rows.batched
     )
 
 
-@eqx.filter_jit
+@compiled
 def _drawn_means(rows: Rows, num_samples: int) -> tuple[Array, Array]:
     """Means over draws of each example, and the variances of these means; a draw at a time."""
 
@@ -260,7 +261,7 @@ def _draws(rows: Rows, index: Int[Array, ""]) -> Float[Array, "examples latent"]
     return jax.vmap(one)(rows.batched, rows.keys)
 
 
-@eqx.filter_jit
+@compiled
 def _encodings(rows: Rows) -> Float[Array, "examples latent"]:
     return _draws(rows, jnp.asarray(0))
 
@@ -272,7 +273,7 @@ def _unit_kl(rows: Rows, model: Any) -> Float[np.ndarray, " latent"] | None:
     return np.asarray(_mean_unit_kl(rows, pair[1]), np.float64)
 
 
-@eqx.filter_jit
+@compiled
 def _mean_unit_kl(rows: Rows, prior_units: Any) -> Float[Array, " latent"]:
     def one(_: Array, batched: PyTree) -> Array:
         return jnp.ravel(kl(units_of(posterior_of(rows, batched)), prior_units))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.distributions import draw
 from tighter.evaluation.annealing import AnnealedLogLikelihood, Transition, anneal, settle
 
@@ -204,7 +204,7 @@ def reverse_annealed_log_likelihood(
     return anneal(annealing, model, x, z, key=key, show_progress=show_progress)
 
 
-@eqx.filter_jit
+@compiled
 def _simulate(model: Any, keys: Key[Array, " batch"]) -> tuple[PyTree, PyTree]:
     """Latents from the prior, and examples from the likelihood given them."""
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.distributions import draw
 from tighter.evaluation.path import Path, Transition, spread_of, to_reals
@@ -138,7 +139,7 @@ def _advance(
     return moved, growth, accepted, adapted[:, :count]
 
 
-@eqx.filter_jit
+@compiled
 def _loop(
     transition: Transition,
     rows: Rows,
@@ -178,7 +179,7 @@ def _loop(
     return jax.vmap(one)(rows.xs, rows.batched, chains, given)
 
 
-@eqx.filter_jit
+@compiled
 def _begin(rows: Rows, z: PyTree | None, num_chains: int) -> tuple[_Chains, _Chains]:
     """Chains at their start, forward or in reverse, and others for the adaptation, forward."""
 

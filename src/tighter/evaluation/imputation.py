@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +15,7 @@ from rich.progress import track
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
@@ -126,7 +126,7 @@ def impute(
     )
 
 
-@eqx.filter_jit
+@compiled
 def _stream(
     model: Any,
     rows: Rows,

@@ -6,7 +6,6 @@ import sys
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +16,7 @@ from rich.progress import track
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter._rows import Rows, rows_of_batch
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.psis import pareto_tail, tail_size
@@ -145,10 +145,10 @@ def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     model, x, _ = admitted(model, x)
     if hasattr(model, "for_scoring"):
         model = model.for_scoring()
-    return eqx.filter_jit(rows_of_batch)(model, x, key=key)
+    return compiled(rows_of_batch)(model, x, key=key)
 
 
-@eqx.filter_jit
+@compiled
 def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: int) -> _Sums:
     """Sums over all draws of some examples, a chunk at a time."""
     some = rows.take(taken)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import log_likelihood
 from tighter.models.topics.documents import checked_documents
@@ -98,7 +98,7 @@ def document_completion(
     return perplexity_of(np.asarray(scores[0]), hidden.sum(axis=1), np.asarray(scores[1]))
 
 
-@eqx.filter_jit
+@compiled
 def _completed(
     model: Any,
     observed: Float[Array, "documents vocab"],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.data.examples import check_finite
 from tighter.distributions import draw
 from tighter.evaluation.smoothing import smoothed_weights
@@ -159,7 +159,7 @@ def weighed_draws(
     return draws, np.asarray(log_ratios, np.float64)
 
 
-@eqx.filter_jit
+@compiled
 def _weighed(
     model: Any, data: PyTree, num_samples: int, key: Key[Array, ""]
 ) -> tuple[PyTree, Float[Array, " S"]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
@@ -15,6 +14,7 @@ from scipy.special import logsumexp
 
 from tighter._errors import InputError
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import rows_of_all
@@ -177,7 +177,7 @@ def _close(
     return [results[i] for i in range(examples.size)]
 
 
-@eqx.filter_jit
+@compiled
 def _draw(
     rows: Rows, examples: Int[Array, " batch"], start: Int[Array, ""], size: int
 ) -> Float[Array, "batch draws"]:

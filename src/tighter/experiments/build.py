@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Array, Key
 
 from tighter._errors import InputError
 from tighter._names import unknown
+from tighter._programs import compiled
 from tighter.data import Binarization, Schema, Splits, binarize, check_pixels, load
 from tighter.data.dequantization import check_levels, dequantize
 from tighter.experiments.build_objective import CONTINUOUS_GRADIENT, DISCRETE_GRADIENT
@@ -214,7 +214,7 @@ def build_model(
     try:
         # One program to compile instead of one a layer; it runs once, so that speed is no matter.
         options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
-        create = eqx.filter_jit(VAE.create, **options)
+        create = compiled(VAE.create, **options)
         key = jax.random.key(configuration.training.seed)
         built = create(
             shape,

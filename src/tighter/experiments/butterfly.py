@@ -41,6 +41,7 @@ from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, Normal
 
 from tighter._log_weights import log_weight
+from tighter._programs import compiled
 from tighter.bounds import IWAE
 from tighter.distributions import Mixture, Posterior
 from tighter.experiments.record import Recorder
@@ -293,7 +294,7 @@ def log_joint(x: Any, z: Float[np.ndarray, " line"], *, floor: float = FLOOR) ->
         return _log_normal(z, 0.0, 1.0) + np.sum(_log_normal(x, means, scales), axis=-1)
 
 
-@eqx.filter_jit
+@compiled
 def _log_weights(
     model: Butterfly, examples: Example, keys: Key[Array, " draws"]
 ) -> Float[Array, "examples draws"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.data import Dataset, Splits
 from tighter.data.dequantization import levels_of
 from tighter.experiments.configuration import (
@@ -68,7 +68,7 @@ def build_diffusion(
     """The model before training; its location and scale from the training examples."""
     chosen = configuration.diffusion
     options: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
-    model = eqx.filter_jit(DiffusionModel.create, **options)(
+    model = compiled(DiffusionModel.create, **options)(
         shape,
         schedule=chosen.schedule,
         prediction=chosen.prediction,
@@ -135,7 +135,7 @@ def diffusion_pictures(
     model: DiffusionModel, splits: Splits, *, key: Key[Array, ""]
 ) -> dict[str, np.ndarray]:
     """Samples of the model, beside which examples of the data are shown."""
-    samples = eqx.filter_jit(lambda model, key: model.sample(key, 64))(model, key)
+    samples = compiled(lambda model, key: model.sample(key, 64))(model, key)
     return {"prior_samples": np.asarray(samples), "originals": np.asarray(splits.test.x[:12])}
 
 

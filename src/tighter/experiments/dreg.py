@@ -40,6 +40,7 @@ from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, Normal
 
 from tighter._errors import NonFiniteError
+from tighter._programs import compiled
 from tighter.bounds import IWAE
 from tighter.data import Splits
 from tighter.diagnostics.gradient_noise import gradient_noise
@@ -266,7 +267,7 @@ def _advance(runner: _Runner, train: Float[Array, "examples ..."], until: int) -
             return
 
 
-@eqx.filter_jit
+@compiled
 def _bounds(
     model: VAE, xs: Float[Array, "examples ..."], key: Key[Array, ""]
 ) -> Float[Array, " examples"]:

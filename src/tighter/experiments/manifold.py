@@ -20,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._programs import compiled
 from tighter.diagnostics.surgery import elbo_surgery
 from tighter.diagnostics.units import aggregated_posterior
 from tighter.distributions import draw
@@ -207,7 +207,7 @@ def _configuration(data: str, seed: int) -> Configuration:
     return configuration
 
 
-@eqx.filter_jit
+@compiled
 def _log_sums(
     model: VAE,
     xs: Float[Array, "batch ..."],
@@ -232,7 +232,7 @@ def _log_sums(
     return sums
 
 
-@eqx.filter_jit
+@compiled
 def _draws(
     model: VAE, xs: Float[Array, "examples ..."], key: Key[Array, ""]
 ) -> Float[Array, "examples 2"]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._programs import compiled
 from tighter.data import Splits
 from tighter.models import VAE, LatentVariableModel, MissingNotAtRandom
 
@@ -17,7 +17,7 @@ _SAMPLES, _RECONSTRUCTIONS, _ENCODINGS, _GRID = 64, 12, 2000, 20
 _DRAWS = 32
 
 
-@eqx.filter_jit
+@compiled
 def sample_means(
     model: LatentVariableModel, key: Key[Array, ""], num: int
 ) -> Float[Array, "num ..."]:

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.data import Dataset
 from tighter.evaluation import LogLikelihood, log_likelihood
 from tighter.experiments.build import build_model, build_transform, check_seed, is_diffusion
@@ -145,7 +145,7 @@ def error_of_median(values: np.ndarray) -> float | None:
 def _bounds(model: Any, configuration: Configuration, xs: jax.Array, key: jax.Array) -> np.ndarray:
     """The trained objective's bound, a block of examples at a time."""
     objective = build_objective(configuration)
-    bounds = eqx.filter_jit(lambda model, xs, key: objective.batch(model, xs, key=key))
+    bounds = compiled(lambda model, xs, key: objective.batch(model, xs, key=key))
     size = max(1, 8192 // (objective.num_samples * objective.num_outer))
     blocks = [xs[start : start + size] for start in range(0, xs.shape[0], size)]
     keys = jax.random.split(key, len(blocks))

@@ -31,6 +31,7 @@ import optax
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, Normal
 
+from tighter._programs import compiled
 from tighter.bounds import ELBO
 from tighter.closed_forms import AnalyticEntropy, AnalyticKL
 from tighter.experiments.build import build_data, build_model, build_transform, check_counts
@@ -317,7 +318,7 @@ def _networks(
     return {"data": splits.train.name, "epochs": epochs, "training": training, "noise": noise}
 
 
-@eqx.filter_jit
+@compiled
 def _summed_variance(form: Trainable, model: Any, xs: Array, keys: Array) -> Array:
     _, gradient = _gradients(form, model, xs, keys)
     leaves = jax.tree.leaves(gradient.encoder)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.bounds import Side, bound_from_name
 from tighter.data import split
 from tighter.data.corpus import Corpus
@@ -171,7 +172,7 @@ def proportions(model: TopicModel, counts: Any) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@eqx.filter_jit
+@compiled
 def _proportions(model: TopicModel, counts: Any) -> Any:
     return jax.vmap(model.proportions)(counts)
 

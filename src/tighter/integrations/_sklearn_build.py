@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.bounds import Side, bound_from_name
 from tighter.distributions import is_reparameterizable
 from tighter.gradients import VIMCO, DoublyReparameterized, Estimator, estimator_from_name
@@ -21,7 +20,7 @@ from tighter.training import SCHEDULES
 
 # One program to compile instead of one a layer; it runs once, so that speed is no matter.
 _OPTIONS: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
-create = eqx.filter_jit(VAE.create, **_OPTIONS)
+create = compiled(VAE.create, **_OPTIONS)
 
 
 def observation_of(given: str | Observation, values: np.ndarray, *, names: Any) -> Observation:
@@ -69,7 +68,6 @@ def objective_of(bound: Any, gradient: Any, num_samples: int, *, model: VAE) -> 
     return objective
 
 
-@functools.lru_cache(maxsize=64)
 def adam(schedule: str, learning_rate: float, num_steps: int) -> optax.GradientTransformation:
-    """Adam; the same object for the same numbers, so that fits share what was compiled."""
+    """Adam with a learning rate that follows a schedule."""
     return optax.adam(SCHEDULES[schedule](learning_rate, num_steps))

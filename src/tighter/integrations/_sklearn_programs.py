@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._programs import compiled
 from tighter.distributions import draw
 from tighter.models import VAE
 from tighter.objective import Objective
@@ -42,7 +42,7 @@ def scoring(bound: Any, gradient: Any, num_samples: int) -> Objective:
     return Objective(bound, gradient, num_samples=num_samples, chunk_size=chunk_size)
 
 
-@eqx.filter_jit
+@compiled
 def draws(model: VAE, num: int, key: Key[Array, ""]) -> Array:
     """So many draws of x."""
     return model.sample(key, num)
@@ -58,7 +58,7 @@ def in_blocks(function: Callable[[Array], Array], rows: np.ndarray, size: int) -
     return np.concatenate(parts)
 
 
-@eqx.filter_jit
+@compiled
 def _encode(
     model: VAE, xs: Float[Array, "rows columns"], num_samples: int, key: Key[Array, ""]
 ) -> Float[Array, "rows latent"]:
@@ -73,13 +73,13 @@ def _encode(
     return jax.vmap(one)(xs)
 
 
-@eqx.filter_jit
+@compiled
 def _decode(model: VAE, zs: Float[Array, "rows latent"]) -> Float[Array, "rows columns"]:
     shape = model.family.latent_shape(model.num_latent)
     return jax.vmap(lambda z: model.likelihood_mean(z.reshape(shape)))(zs)
 
 
-@eqx.filter_jit
+@compiled
 def _bounds(
     model: VAE, xs: Float[Array, "rows columns"], objective: Objective, key: Key[Array, ""]
 ) -> Float[Array, " rows"]:

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.bounds import IWAE, Side, bound_from_name
 from tighter.gradients import ScoreFunction, estimator_from_name
 from tighter.integrations import _sklearn_build as built
@@ -304,17 +305,17 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return jax.random.fold_in(seeded, ("start", "fit", "draws", "sample").index(purpose))
 
 
-@eqx.filter_jit
+@compiled
 def _proportions(model: Model, counts: Array) -> Array:
     return jax.vmap(model.proportions)(counts)
 
 
-@eqx.filter_jit
+@compiled
 def _draws(model: Model, keys: Key[Array, " documents"]) -> Array:
     return jax.lax.map(lambda key: model.sample(key, 1)[0], keys, batch_size=_SCORED_ROWS)
 
 
-@eqx.filter_jit
+@compiled
 def _scores(model: Model, counts: Array, objective: Objective, key: Key[Array, ""]) -> Array:
     def one(x: Array) -> Array:
         drawn = programs.key_of(x, key)
@@ -323,6 +324,6 @@ def _scores(model: Model, counts: Array, objective: Objective, key: Key[Array, "
     return jax.vmap(one)(counts)
 
 
-@eqx.filter_jit
+@compiled
 def _word_probabilities(model: Model, log_proportions: Array) -> Array:
     return jnp.exp(jax.vmap(model.words.log_probs)(log_proportions))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Int, Key
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.distributions import draw
 from tighter.models.priors.mixture import MixturePrior
 
@@ -48,7 +48,7 @@ def cluster(
     return np.asarray(_cluster(model, jnp.asarray(xs), num_samples, key))
 
 
-@eqx.filter_jit
+@compiled
 def _cluster(model: Any, xs: Array, num_samples: int, key: Key[Array, ""]) -> Array:
     def one(given: tuple[Array, Key[Array, ""]]) -> Array:
         x, key = given

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.objective import Objective
 
 Transform = Callable[..., Array]
@@ -107,14 +108,14 @@ class Steps(eqx.Module):
 
     static: PyTree
     objective: Trainable
-    optimizer: optax.GradientTransformation = eqx.field(static=True)
+    optimizer: optax.GradientTransformation
     transform: Transform | None
     batch_size: int = eqx.field(static=True)
     num_steps: Int[Array, ""]
     keys: Keys
     average: float | None = eqx.field(static=True, default=None)
 
-    @eqx.filter_jit
+    @compiled
     def initial(self, arrays: PyTree) -> State:
         """The state before the first step."""
         dtype = jnp.result_type(float)
@@ -122,7 +123,7 @@ class Steps(eqx.Module):
         optimizer = self.optimizer.init(arrays)
         return State(arrays, optimizer, jnp.asarray(0), jnp.zeros((), dtype), average)
 
-    @eqx.filter_jit
+    @compiled
     def run(
         self, state: State, data: PyTree, order: Int[Array, " N"], until: Int[Array, ""]
     ) -> tuple[State, Bool[Array, ""]]:
@@ -191,7 +192,7 @@ class Steps(eqx.Module):
                 reached = middle
         return state
 
-    @eqx.filter_jit
+    @compiled
     def mean_bound(self, arrays: PyTree, data: PyTree) -> Float[Array, ""]:
         """Mean of the objective's bound over some examples, with the same draws at every call.
 

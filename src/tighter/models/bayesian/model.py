@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.data.examples import check_finite
 from tighter.distributions import draw, stop_parameters
 from tighter.models._families import PosteriorFamily
@@ -294,7 +295,7 @@ def _num_examples(data: PyTree) -> int:
     return next(iter(sizes))[0]
 
 
-@eqx.filter_jit
+@compiled
 def _moments(model: BayesianModel, key: Key[Array, ""]) -> tuple[Array, Array]:
     """Mean and covariance of q in the real numbers, by draws."""
     posterior = model.posterior()
@@ -306,12 +307,12 @@ def _moments(model: BayesianModel, key: Key[Array, ""]) -> tuple[Array, Array]:
     return location, centered.T @ centered / len(keys)
 
 
-@eqx.filter_jit
+@compiled
 def _draws(model: BayesianModel, num_samples: int, key: Key[Array, ""]) -> PyTree:
     return model.posterior().rsample(key, (num_samples,))
 
 
-@eqx.filter_jit
+@compiled
 def _at_peak(model: BayesianModel, data: PyTree, num_steps: int) -> tuple[Array, Array, Array]:
     """Location and scale of Laplace's approximation, or those of now; log density at the start."""
     log_joint, prior = model.log_joint(data), model.prior

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.data.examples import checked_examples
 
 # Likelihoods in memory at a time.
@@ -119,6 +119,6 @@ def num_draws(draws: PyTree) -> int:
     return next(iter(sizes))[0]
 
 
-@eqx.filter_jit
+@compiled
 def _likelihoods(model: Any, draws: PyTree, data: PyTree) -> Float[Array, "S N"]:
     return jax.vmap(lambda parameters: model.log_likelihoods(parameters, data))(draws)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Key
 from numpyro.distributions import Normal
 
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter._resampling import systematic
 from tighter.models.diffusion.chain import step_between
 from tighter.models.diffusion.sampling import (
@@ -92,7 +92,7 @@ def complete(
     return Completed(values, draws, np.asarray(ess), np.asarray(log_likelihood))
 
 
-@eqx.filter_jit
+@compiled
 def _filtered(
     model: DiffusionModel,
     xs: Float[Array, "batch ..."],

@@ -6,7 +6,6 @@ import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.models.diffusion.chain import step_between
 from tighter.models.diffusion.schedules import Schedule, signal_and_noise
 
@@ -120,7 +120,7 @@ def log_snrs_of(schedule: Schedule, num_steps: int) -> Float[Array, " levels"]:
     return jax.vmap(schedule.log_snr)(jnp.linspace(0.0, 1.0, num_steps + 1))
 
 
-@eqx.filter_jit
+@compiled
 def samples(
     model: DiffusionModel,
     log_snrs: Float[Array, " levels"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
+from tighter._programs import compiled
 from tighter.models.diffusion.bound import closed_terms, diffusion_losses
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def diffusion_terms(
     return DiffusionTerms(*map(_mean, (prior_kl, reconstruction, diffusion, bound, bits)))
 
 
-@eqx.filter_jit
+@compiled
 def _measured(
     model: DiffusionModel, xs: Float[Array, "batch ..."], num_times: int, key: Key[Array, ""]
 ) -> tuple[Array, Array, Array]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
+from tighter._programs import compiled
 from tighter.distributions import draw
 
 # Examples through the encoder at a time, and draws where moments aren't known.
@@ -29,7 +29,7 @@ def encodings(
     return _all(model, jnp.asarray(xs), key)
 
 
-@eqx.filter_jit
+@compiled
 def _all(model: Any, xs: Array, key: Key[Array, ""]) -> tuple[Array, Array]:
     def one(given: tuple[Array, Key[Array, ""]]) -> tuple[Array, Array]:
         x, key = given
