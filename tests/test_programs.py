@@ -16,6 +16,13 @@ from tighter._errors import InputError
 from tighter._programs import compiled
 
 
+@pytest.fixture
+def few(monkeypatch):
+    """Four programs are held."""
+    _programs._programs.clear()
+    monkeypatch.setattr(_programs, "_HELD", 4)
+
+
 class Counter:
     """How often a function was traced."""
 
@@ -94,7 +101,7 @@ def test_boundaries_changed_in_place_are_seen():
     assert float(call(schedule, jnp.asarray(3))) == float(schedule(3)) == 2
 
 
-def test_no_more_programs_are_held_than_some_nor_mappings_of_memory():
+def test_no_more_programs_are_held_than_some_nor_mappings_of_memory(few):
     call = compiled(lambda f, x: f(jnp.sort(x @ x.T)))
 
     def mappings():
@@ -105,24 +112,24 @@ def test_no_more_programs_are_held_than_some_nor_mappings_of_memory():
             offset = float(np.random.default_rng().normal())
             call(lambda x, offset=offset: x + offset, jnp.ones((3, 3)))
 
-    take(_programs._HELD + 5)
+    take(6)
     assert len(_programs._programs) == _programs._HELD
     before = mappings()
-    take(60)
+    take(12)
     assert len(_programs._programs) == _programs._HELD
-    assert mappings() <= before + 10
+    assert mappings() <= before + 4
 
 
-def test_every_shape_counts_as_a_program():
+def test_every_shape_counts_as_a_program(few):
     call = compiled(lambda x: x + 1)
-    for size in range(1, 2 * _programs._HELD):
+    for size in range(1, 8):
         call(jnp.ones(size))
     assert len(_programs._programs) == _programs._HELD
 
 
-def test_what_is_used_stays_held():
+def test_what_is_used_stays_held(few):
     count, others = Counter(lambda x: x + 1), compiled(lambda x: x + 2)
-    for size in range(1, 2 * _programs._HELD):
+    for size in range(1, 8):
         count.call(jnp.ones(2))
         others(jnp.ones(size))
     assert count.traced == 1
