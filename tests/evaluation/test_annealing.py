@@ -402,7 +402,7 @@ def memory_of_a_segment(length):
     started, _ = chains._begin(rows, None, 4)
     numbers = (np.zeros(length + 1), np.zeros((8, length)), *map(np.asarray, (0.0, 0, length)))
     compiled = chains._loop.lower(Hamiltonian(10), rows, started, *numbers).compile()
-    return compiled.compiled.memory_analysis().temp_size_in_bytes
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def test_memory_does_not_grow_with_the_temperatures():

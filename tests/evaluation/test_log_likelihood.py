@@ -279,7 +279,7 @@ def test_what_cannot_be_estimated(arguments, words):
 def temporary_bytes(num_samples):
     rows = rows_of_batch(good_proposals(), jnp.zeros((8, 3)), key=KEY)
     compiled = _stream.lower(rows, jnp.arange(8), num_samples, 64).compile()
-    return compiled.compiled.memory_analysis().temp_size_in_bytes
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def test_memory_does_not_grow_with_the_draws():
