@@ -77,7 +77,8 @@ def check_drawn(
     Raises:
         TypeError: If the posterior can't serve this estimator; when differentiated, if its support
             moves and must not.
-        ValueError: If it draws from several experts in turn, and the draws give them unequal turns.
+        ValueError: If it draws from several experts in turn, and the draws give them unequal turns,
+            or the bound takes a part of a turn by itself.
     """
     name = type(estimator).__name__
     check_posterior(posterior, needs_path=estimator.uses_path, estimator=name)
@@ -95,6 +96,12 @@ def check_drawn(
         raise ValueError(
             f"draws are of experts in turn: num_samples is a multiple of {strata}, got "
             f"{num_samples}"
+        )
+    if bound.kept_together(num_samples) % strata:
+        raise ValueError(
+            f"{type(bound).__name__} takes means of {num_samples} draws' weights over parts of a "
+            f"turn of {type(posterior).__name__}, which is of {strata} draws: take whole turns to "
+            "a group, IWAE, or the same posterior as a Mixture"
         )
     if estimator.asks_own_density(bound):
         raise TypeError(

@@ -93,6 +93,37 @@ class Rows(eqx.Module):
         )
         return Rows(self.log_joint_of, xs, batched, self.shared, keys)
 
+    @property
+    def num_strata(self) -> int:
+        """What a number of draws is a multiple of: 1, or more where experts are drawn in turn."""
+        return getattr(self.example_posterior(), "num_strata", 1)
+
+    def check_turns(self, num_samples: int) -> None:
+        """Refuse a number of draws in which some experts would have more turns than others.
+
+        Raises:
+            InputError: If it is no whole number of turns.
+        """
+        if num_samples % self.num_strata:
+            raise InputError(
+                f"draws are of experts in turn: num_samples is a multiple of {self.num_strata}, "
+                f"got {num_samples}"
+            )
+
+    @property
+    def longest_turn(self) -> int:
+        """Draws in a turn at most: 1 where draws are independent, else one an expert."""
+        return getattr(self.example_posterior(), "num_experts", 1)
+
+    def turns(self) -> Int[Array, " batch"]:
+        """Draws in a turn of each example: one an expert that it has."""
+
+        def turn(_: Array, batched: PyTree) -> Array:
+            posterior = eqx.combine(batched, self.shared)
+            return getattr(posterior, "turn", jnp.asarray(1))
+
+        return jax.vmap(turn)(self.keys, self.batched)
+
     def example_posterior(self) -> Any:
         """The posterior of the first example."""
         return eqx.combine(jax.tree.map(lambda leaf: leaf[0], self.batched), self.shared)

@@ -56,6 +56,13 @@ class Bound(eqx.Module):
         """The fewest draws for which the bound is defined."""
         return 1
 
+    def kept_together(self, num: int) -> int:
+        """Of `num` draws, how many stay together wherever a mean weight is of a part of them.
+
+        Where draws are of several experts in turn these have to be whole turns.
+        """
+        return num
+
 
 class Custom(Bound):
     """Any callable (K,) -> () as a bound, its derivatives by automatic differentiation.

@@ -76,6 +76,10 @@ class Combination(Bound):
         """The most that any term needs."""
         return max(bound.min_samples for bound in self.bounds)
 
+    def kept_together(self, num: int) -> int:
+        """What every term keeps."""
+        return math.gcd(*(bound.kept_together(num) for bound in self.bounds))
+
     def _sum(self, terms: list[Array]) -> Array:
         return sum(
             (c * term for c, term in zip(self.coefficients, terms, strict=True)),
@@ -137,6 +141,10 @@ class Grouped(Bound):
     def min_samples(self) -> int:
         """What a group needs, times the groups."""
         return self.num_groups * self.bound.min_samples
+
+    def kept_together(self, num: int) -> int:
+        """What the bound within a group keeps; all where groups make no difference."""
+        return num if self.is_linear else self.bound.kept_together(num // self.num_groups)
 
     def _groups(self, log_weights: Float[Array, " K"]) -> Float[Array, "G k"]:
         num = num_draws(log_weights, at_least=self.min_samples)

@@ -82,6 +82,10 @@ class Jackknife(Bound):
         """One more than the order."""
         return self.order + 1
 
+    def kept_together(self, num: int) -> int:
+        """None, but for order 0: each is left out by itself."""
+        return num if self.order == 0 else 1
+
     def _sum_over_subsets(self, log_weights, function):
         num = num_draws(log_weights, at_least=self.min_samples)
         result = jnp.zeros_like(log_weights)

@@ -143,10 +143,19 @@ class Experts(eqx.Module):
         self.present = None if present is None else present | ~jnp.any(present)
 
     @property
+    def num_experts(self) -> int:
+        """C, those that are not there among them."""
+        return self.components.batch_shape[0]
+
+    @property
     def num_strata(self) -> int:
         """What the number of draws is a multiple of."""
-        num = self.components.batch_shape[0]
-        return num if self.present is None else num_turns(num)
+        return self.num_experts if self.present is None else num_turns(self.num_experts)
+
+    @property
+    def turn(self) -> Int[Array, ""]:
+        """Draws until every expert that is there has come once."""
+        return jnp.asarray(self.num_experts if self.present is None else jnp.sum(self.present))
 
     @property
     def mixture(self) -> Mixture:
@@ -155,12 +164,10 @@ class Experts(eqx.Module):
 
     def stratum(self, index: Int[Array, ""]) -> ExpertInTurn:
         """The expert whose turn it is."""
-        if self.present is None:
-            turn = index % self.num_strata
-        else:
-            # The present ones first, in their order.
-            turn = jnp.argsort(~self.present)[index % jnp.sum(self.present)]
-        return ExpertInTurn(self.components, self.present, turn)
+        place = index % self.turn
+        if self.present is not None:  # the present ones first, in their order
+            place = jnp.argsort(~self.present)[place]
+        return ExpertInTurn(self.components, self.present, place)
 
     def log_prob(self, value: Array) -> Array:
         """Log density of the mixture, in nats."""

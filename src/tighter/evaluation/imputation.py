@@ -106,6 +106,7 @@ def impute(
     model, xs, _ = admitted(model, x)
     x = jnp.asarray(xs)
     rows = rows_of_all(model, x, key=key)
+    rows.check_turns(num_samples)
     chunk = min(chunk_size or _DRAWS, num_samples)
     block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))
     values, drawn, ess = [], [], []

@@ -16,7 +16,9 @@ class JensenGap(NamedTuple):
     Attributes:
         log_likelihood: log p(x) extrapolated to K = ∞, in nats, a row an example.
         log_likelihood_standard_error: Its Monte Carlo error.
-        half_chi_square: ½χ²(p(z|x)‖q): the gap of IWAE_K is this over K.
+        half_chi_square: ½χ²(p(z|x)‖q): the gap of IWAE_K is this over K. Of experts that are
+            drawn in turn it is what the gap is, less than that: without the part of the χ² that
+            lies between them.
         half_chi_square_standard_error: Its Monte Carlo error.
     """
 
@@ -26,7 +28,9 @@ class JensenGap(NamedTuple):
     half_chi_square_standard_error: Float[np.ndarray, " batch"]
 
 
-def fit_jensen_gap(log_weights: Sequence[Float[np.ndarray, "groups _"]]) -> JensenGap:
+def fit_jensen_gap(
+    log_weights: Sequence[Float[np.ndarray, "groups _"]], *, turn: int = 1
+) -> JensenGap:
     """Fit the law to each example's log weights.
 
     L_K is the mean over disjoint blocks of K draws, for K = n, n/2, n/4, n/8, n the draws of a
@@ -34,6 +38,7 @@ def fit_jensen_gap(log_weights: Sequence[Float[np.ndarray, "groups _"]]) -> Jens
 
     Args:
         log_weights: Of each example, in groups; numbers of draws may differ between examples.
+        turn: Draws that each of them is the mean weight of: of several experts in turn.
 
     Returns:
         Extrapolated log-likelihoods and half χ², a row an example.
@@ -42,17 +47,20 @@ def fit_jensen_gap(log_weights: Sequence[Float[np.ndarray, "groups _"]]) -> Jens
         Domke & Sheldon, "Importance weighting and variational inference", 2018, theorem 3;
         Nowozin, "Debiasing evidence approximations", 2018, prop. 1.
     """
-    fits = [_fit(np.asarray(rows, float)) for rows in log_weights]
+    fits = [_fit(np.asarray(rows, float), turn) for rows in log_weights]
     return JensenGap(*(np.array(column) for column in zip(*fits, strict=True)))
 
 
-def _fit(log_weights: Float[np.ndarray, "groups draws"]) -> tuple[float, float, float, float]:
+def _fit(
+    log_weights: Float[np.ndarray, "groups draws"], turn: int
+) -> tuple[float, float, float, float]:
     num, draws = log_weights.shape
     if not np.isfinite(log_weights).any(axis=1).all():
         return np.nan, np.nan, np.nan, np.nan
     sizes = _sizes(draws)
     by_group = np.stack([_bounds_of(log_weights, size) for size in sizes], axis=1)
-    design = np.stack([np.ones(len(sizes)), -1 / sizes, 1 / sizes**2], axis=1)
+    counts = turn * sizes
+    design = np.stack([np.ones(len(sizes)), -1 / counts, 1 / counts**2], axis=1)
     # Least squares without weights: L_K of a smaller K has more blocks, and so as little noise.
     solve = np.linalg.pinv(design)[:2]
     whole = solve @ by_group.mean(axis=0)

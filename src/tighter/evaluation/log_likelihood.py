@@ -38,6 +38,8 @@ class LogLikelihood(NamedTuple):
     Attributes:
         value: log of the mean of K weights, in nats: the IWAE bound of K draws.
         standard_error: Monte Carlo standard error of `value`, in nats (delta method); NaN at K = 1.
+            Of experts that are drawn in turn it is that of a stratified mean, and it takes two
+            turns; so do the jackknife and the bootstrap.
         ess: Effective sample size of the weights, between 1 and K.
         pareto_k: Shape of the weights' tail; above 0.7 neither value nor error is to be trusted.
             NaN with fewer than 25 draws.
@@ -74,7 +76,8 @@ class _Sums(NamedTuple):
 
     largest: Float[Array, "batch tail_and_one"]
     log_scale: Float[Array, " batch"]
-    first: Float[Array, "batch groups"]
+    groups: Float[Array, "batch groups"]
+    strata: Float[Array, "batch strata"]
     second: Float[Array, " batch"]
 
 
@@ -116,12 +119,7 @@ def log_likelihood(
         if number is not None and number < 1:
             raise InputError(f"{name} is at least 1, got {number}")
     rows = rows_of_all(model, x, key=key)
-    strata = getattr(rows.example_posterior(), "num_strata", 1)
-    if num_samples % strata:
-        raise InputError(
-            f"draws are of experts in turn: num_samples is a multiple of {strata}, got "
-            f"{num_samples}"
-        )
+    rows.check_turns(num_samples)
     chunk = min(chunk_size or _DRAWS, num_samples)
     block = max(1, min(_ROWS // chunk, rows.keys.shape[0]))
     parts = []
@@ -137,7 +135,7 @@ def log_likelihood(
         parts.append(jax.device_get(sums))
     gathered = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     gathered = jax.tree.map(lambda leaf: leaf[: rows.keys.shape[0]], gathered)
-    return _summarize(gathered, num_samples, jax.random.fold_in(key, 0))
+    return _summarize(gathered, num_samples, np.asarray(rows.turns()), jax.random.fold_in(key, 0))
 
 
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
@@ -152,7 +150,8 @@ def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
 def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: int) -> _Sums:
     """Sums over all draws of some examples, a chunk at a time."""
     some = rows.take(taken)
-    num_batch = taken.shape[0]
+    num_batch, turns = taken.shape[0], some.turns()
+    num_groups = min(_GROUPS, num_samples // rows.longest_turn)
 
     def log_weights(start: Int[Array, ""], size: int) -> Float[Array, "batch draws"]:
         draws = jnp.broadcast_to(start + jnp.arange(size), (num_batch, size))
@@ -161,12 +160,12 @@ def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: in
     dtype = jax.eval_shape(lambda: log_weights(jnp.asarray(0), 1)).dtype
     lowest = jnp.full((num_batch, tail_size(num_samples) + 1), -jnp.inf, dtype)
     zeros = jnp.zeros(num_batch, dtype)
-    groups = jnp.zeros((num_batch, min(_GROUPS, num_samples)), dtype)
-    sums = _Sums(lowest, jnp.full(num_batch, -jnp.inf, dtype), groups, zeros)
+    groups, strata = (jnp.zeros((num_batch, num), dtype) for num in (num_groups, rows.longest_turn))
+    sums = _Sums(lowest, jnp.full(num_batch, -jnp.inf, dtype), groups, strata, zeros)
     full = num_samples // chunk
 
     def add(sums: _Sums, start: Int[Array, ""], size: int) -> _Sums:
-        return _add(sums, log_weights(start, size), start)
+        return _add(sums, log_weights(start, size), start + jnp.arange(size), turns)
 
     sums = jax.lax.fori_loop(0, full, lambda i, sums: add(sums, i * chunk, chunk), sums)
     if full * chunk < num_samples:
@@ -174,8 +173,13 @@ def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: in
     return sums
 
 
-def _add(sums: _Sums, log_weights: Float[Array, "batch draws"], start: Int[Array, ""]) -> _Sums:
-    """The sums with some more draws; draw i is of group i mod G."""
+def _add(
+    sums: _Sums,
+    log_weights: Float[Array, "batch draws"],
+    draws: Int[Array, " draws"],
+    turns: Int[Array, " batch"],
+) -> _Sums:
+    """The sums with some more draws: turn t is of group t mod G, with a draw of each stratum."""
     size = sums.largest.shape[1]
     both = jnp.concatenate([sums.largest, log_weights], axis=1)
     largest = jax.lax.top_k(both, size)[0]
@@ -183,39 +187,49 @@ def _add(sums: _Sums, log_weights: Float[Array, "batch draws"], start: Int[Array
     finite = jnp.where(jnp.isfinite(log_scale), log_scale, 0)
     shrink = jnp.exp(sums.log_scale - finite)
     weights = jnp.exp(log_weights - finite[:, None])
-    num_groups = sums.first.shape[1]
-    group = (start + jnp.arange(log_weights.shape[1])) % num_groups
-    membership = jax.nn.one_hot(group, num_groups, dtype=weights.dtype)
+
+    def added(old: Float[Array, "batch parts"], part: Int[Array, "batch draws"]) -> Array:
+        membership = jax.nn.one_hot(part, old.shape[1], dtype=weights.dtype)
+        return old * shrink[:, None] + jnp.einsum("bk,bkp->bp", weights, membership)
+
+    turn = draws[None] // turns[:, None]
     return _Sums(
         largest,
         log_scale,
-        sums.first * shrink[:, None] + weights @ membership,
+        added(sums.groups, turn % sums.groups.shape[1]),
+        added(sums.strata, draws[None] % turns[:, None]),
         sums.second * shrink**2 + jnp.sum(weights**2, axis=1),
     )
 
 
-def _summarize(sums: _Sums, num_samples: int, key: Key[Array, ""]) -> LogLikelihood:
-    by_group, second, log_scale = (
-        np.asarray(leaf, np.float64) for leaf in (sums.first, sums.second, sums.log_scale)
+def _summarize(
+    sums: _Sums, num_samples: int, turns: Int[np.ndarray, " batch"], key: Key[Array, ""]
+) -> LogLikelihood:
+    by_group, by_stratum, second, log_scale = (
+        np.asarray(leaf, np.float64)
+        for leaf in (sums.groups, sums.strata, sums.second, sums.log_scale)
     )
-    first = by_group.sum(axis=1)
+    first, num_turns = by_group.sum(axis=1), num_samples // turns
     tail = pareto_tail(np.asarray(sums.largest))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = log_scale + np.log(first) - np.log(num_samples)
-        relative_variance = np.maximum(second / first**2 - 1 / num_samples, 0)
-        standard_error = np.sqrt(relative_variance * num_samples / np.float64(num_samples - 1))
+        # Of as many draws of each stratum: only their spread within the strata counts.
+        shares = by_stratum / by_stratum.sum(axis=1, keepdims=True)
+        within = second / first**2 - (shares**2).sum(axis=1) / num_turns
+        within = np.where(num_turns > 1, np.maximum(within, 0), np.nan)
+        standard_error = np.sqrt(within * num_turns / (num_turns - 1.0))
         ess = first**2 / second
         # The sum with one tail taken out and the other put in.
         shares = np.exp(np.stack([tail.log_raw, tail.log_smoothed]) - log_scale) / first
         smoothed = value + np.log1p(np.where(np.isnan(shares[0]), 0, shares[1] - shares[0]))
     correction, low, high = (np.full_like(value, np.nan) for _ in range(3))
-    if num_samples > 1:
-        # Where K is no multiple of G the first groups have a draw more.
-        sizes = num_samples // by_group.shape[1] + (
-            np.arange(by_group.shape[1]) < num_samples % by_group.shape[1]
-        )
-        correction = jackknife(by_group / sizes)
-        low, high = bootstrap_interval(by_group / sizes, key=key)
+    num_groups = by_group.shape[1]
+    if num_groups > 1:
+        # Where the turns are no multiple of G the first groups have one more.
+        more = np.arange(num_groups) < (num_turns % num_groups)[:, None]
+        sizes = turns[:, None] * (num_turns[:, None] // num_groups + more)
+        correction = jackknife(by_group, sizes)
+        low, high = bootstrap_interval(by_group, sizes, key=key)
     return LogLikelihood(
         value, standard_error, ess, tail.shape, smoothed,
         value + correction, value + low, value + high,

@@ -113,7 +113,8 @@ def sandwich(
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`.
         x: Examples; arrays with leading axis N.
         gap: Where to stop, in nats: upper − lower of each example, and twice its error.
-        num_samples: Draws of an example to start with, a multiple of 32.
+        num_samples: Draws of an example to start with, a multiple of 32. Where experts are drawn in
+            turn they are rounded down to 32 groups of whole turns, four or more a group.
         max_samples: Where to give up.
         key: Random key.
         show_progress: None for a bar on terminals; True or False.
@@ -137,6 +138,14 @@ def sandwich(
             f"{num_samples} and {max_samples}"
         )
     rows = rows_of_all(model, x, key=key)
+    turn = rows.num_strata
+    least = _GROUPS * turn
+    num_samples = max(4 * least, num_samples // least * least)
+    if num_samples > max_samples:
+        raise InputError(
+            f"draws are of experts in turns of {turn}, and {_GROUPS} groups of whole turns take "
+            f"{num_samples} draws, got max_samples={max_samples}: raise it"
+        )
     num = rows.keys.shape[0]
     block = max(1, min(_ROWS // num_samples, _NUMBERS // max_samples, num))
     starts = range(0, num, block)
@@ -145,15 +154,21 @@ def sandwich(
     parts = []
     for start in track(starts, "sandwich", console=console, transient=True, disable=not shown):
         examples = np.minimum(np.arange(start, start + block), num - 1)
-        parts += _close(rows, examples, num_samples, max_samples, gap)[: num - start]
+        parts += _close(rows, examples, num_samples, max_samples, gap, turn)[: num - start]
     told: Any = [np.array(column) for column in zip(*(part[0] for part in parts), strict=True)]
-    return Sandwich(*told, jensen_gap=fit_jensen_gap([part[1] for part in parts]), gap=gap)
+    fit = fit_jensen_gap([part[1] for part in parts], turn=turn)
+    return Sandwich(*told, jensen_gap=fit, gap=gap)
 
 
 def _close(
-    rows: Rows, examples: np.ndarray, num_samples: int, max_samples: int, gap: float
-) -> list[tuple[tuple, Float[np.ndarray, "groups draws"]]]:
-    """Of some examples: each one's numbers, and its log weights in groups."""
+    rows: Rows,
+    examples: np.ndarray,
+    num_samples: int,
+    max_samples: int,
+    gap: float,
+    turn: int,
+) -> list[tuple[tuple, Float[np.ndarray, "groups turns"]]]:
+    """Of some examples: each one's numbers, and the log mean weights of its turns in groups."""
     held = np.zeros((examples.size, 0))
     results: dict[int, tuple] = {}
     chunk = max(1, min(num_samples, _ROWS // examples.size))
@@ -167,7 +182,7 @@ def _close(
         for i in range(examples.size):
             if i in results:
                 continue
-            row = held[i].reshape(-1, _GROUPS).T
+            row = _of_turns(held[i], turn).reshape(-1, _GROUPS).T
             numbers = _bounds(row)
             error = np.hypot(numbers[1], numbers[3])
             closed = bool(numbers[2] - numbers[0] + 2 * error < gap)
@@ -183,6 +198,14 @@ def _draw(
 ) -> Float[Array, "batch draws"]:
     draws = jnp.broadcast_to(start + jnp.arange(size), (examples.shape[0], size))
     return rows.take(examples).evaluate(log_weight, draws)
+
+
+def _of_turns(log_weights: Float[np.ndarray, " draws"], num: int) -> Float[np.ndarray, " turns"]:
+    """Log mean weights of turns, which are independent and alike as draws in turn are not."""
+    if num == 1:
+        return log_weights
+    with np.errstate(divide="ignore"):
+        return np.asarray(logsumexp(log_weights.reshape(-1, num), axis=1)) - np.log(num)
 
 
 def _bounds(log_weights: Float[np.ndarray, "groups draws"]) -> tuple[float, ...]:
