@@ -205,7 +205,7 @@ def _of_turns(log_weights: Float[np.ndarray, " draws"], num: int) -> Float[np.nd
     if num == 1:
         return log_weights
     with np.errstate(divide="ignore"):
-        return np.asarray(logsumexp(log_weights.reshape(-1, num), axis=1)) - np.log(num)
+        return np.logaddexp.reduce(log_weights.reshape(-1, num), axis=1) - np.log(num)
 
 
 def _bounds(log_weights: Float[np.ndarray, "groups draws"]) -> tuple[float, ...]:
