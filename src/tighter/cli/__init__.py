@@ -6,9 +6,11 @@ import gc
 import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from tighter.cli._wording import in_options
 from tighter.cli.compare import compare
 from tighter.cli.diagnose import diagnose
 from tighter.cli.dsep import dsep
@@ -27,7 +29,28 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _tell_version(asked: bool) -> bool:  # noqa: FBT001
+    if asked:
+        from tighter import __version__
+
+        print(f"tighter {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version", callback=_tell_version)
+    ] = False,
+) -> None:
+    """What holds for every command."""
+
+
 for command in (
     train,
     evaluate,
@@ -77,7 +100,7 @@ def _complain_of(error: Exception) -> int:
     if isinstance(error, OSError) and not isinstance(error, InputError):
         where = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}")
-    return _complain(_one_line(str(error)) or type(error).__name__)
+    return _complain(in_options(_one_line(str(error))) or type(error).__name__)
 
 
 def _complain(message: str) -> int:

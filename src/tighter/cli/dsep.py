@@ -9,6 +9,8 @@ import typer
 
 from tighter.cli._output import announce, print_json
 
+_DIGITS = 300  # of a number
+
 
 def dsep(
     graph: Annotated[
@@ -132,7 +134,7 @@ def _unrolled(dag: Any, plates: list[str]) -> Any:
     made = []
     for words in plates:
         nodes, equals, size = words.rpartition("=")
-        if not equals or not size.strip().isdecimal():
+        if not equals or not size.strip().isdecimal() or len(size) > _DIGITS:
             raise InputError(f"--plate is nodes and a number, z,x=3, got {words!r}")
         made.append(Plate(_nodes(dag, nodes), int(size)))
     return dag.unrolled(*made) if made else dag

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tighter.cli._output import print_json
+from tighter.cli._wording import plain_mathematics
 
 # The tables' own width; in a narrower terminal their lines wrap.
 _WIDTH = 116
@@ -103,7 +104,10 @@ def _tell_models(*, json: bool) -> None:
     if json:
         print_json(
             {
-                kind: [dataclasses.asdict(line) for line in catalog.of_kind(kind)]
+                kind: [
+                    dataclasses.asdict(line) | {"summary": plain_mathematics(line.summary)}
+                    for line in catalog.of_kind(kind)
+                ]
                 for kind in catalog.KINDS
             }
         )
@@ -119,7 +123,7 @@ def _tell_models(*, json: bool) -> None:
         table.add_column("over")
         table.add_column("")
         for line in catalog.of_kind(kind):
-            table.add_row(line.name, line.over, line.summary.replace("$", ""))
+            table.add_row(line.name, line.over, plain_mathematics(line.summary))
         console.print(table)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from tighter._errors import InputError
+
+_MOST = 1_000_000  # nodes and edges
 
 
 @dataclass(frozen=True)
@@ -41,14 +44,22 @@ def unroll(
     joined where they agree on every plate that both are in.
 
     Raises:
-        InputError: If a plate holds a node that the graph has not, or a copy would be named as
-            another node is.
+        InputError: If a plate holds a node that the graph has not, a copy would be named as
+            another node is, or there would be too many.
     """
     for plate in plates:
         strange = [node for node in plate.nodes if node not in set(nodes)]
         if strange:
             raise InputError(f"a plate holds {strange[0]!r}, which is no node of the graph")
     within = {node: [i for i, plate in enumerate(plates) if node in plate.nodes] for node in nodes}
+
+    joined = [sorted({*within[parent], *within[child]}) for parent, child in edges]
+    number = sum(math.prod(plates[i].size for i in axes) for axes in (*within.values(), *joined))
+    if number > _MOST:
+        raise InputError(
+            f"written out, the plates hold more than {_MOST} nodes and edges: a few copies tell "
+            "what many do"
+        )
 
     def copies(axes: Sequence[int]) -> list[dict[int, int]]:
         ranges = [range(plates[axis].size) for axis in axes]
@@ -64,7 +75,7 @@ def unroll(
         raise InputError(f"a copy in a plate is named {twice[0]}, as another node: rename that one")
     unrolled_edges = [
         (name(parent, place), name(child, place))
-        for parent, child in edges
-        for place in copies(sorted({*within[parent], *within[child]}))
+        for (parent, child), axes in zip(edges, joined, strict=True)
+        for place in copies(axes)
     ]
     return unrolled_edges, unrolled_nodes
