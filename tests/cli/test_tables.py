@@ -82,3 +82,16 @@ def test_discrete_latents_get_a_gradient_that_they_can_have(call, tiny):
     assert answer.status == 0, answer.err
     assert "vimco" in answer.err
     assert "draws carry no derivative" in answer.err
+
+
+def test_a_target_is_no_part_of_x(files, call, refused, tiny, tmp_path):
+    answer = call("train", "run", "--data", files / "whole.csv", "--target", "size", *tiny)
+    assert answer.status == 0, answer.err
+    assert json.loads((tmp_path / "run" / "configuration.json").read_text())["shape"] == [3]
+    labels = np.load(tmp_path / "run" / "pictures.npz")["encoding_labels"]
+    sizes = pl.read_csv(files / "whole.csv")["size"]
+    share = (sizes == "tall").sum() / 70
+    np.testing.assert_allclose(labels.mean(), share, atol=0.12)  # but for the validation set
+    said = refused("train", "--data", files / "whole.csv", "--target", "sise")
+    assert "--target names 'sise'" in said
+    assert "did you mean 'size'?" in said

@@ -328,3 +328,25 @@ def test_the_header_of_a_table_can_be_said(tmp_path):
     schema = load(path, header=True).train.schema
     assert schema is not None
     assert schema.names == ("0", "0.0")
+
+
+def test_the_target_of_a_table_is_its_label(tmp_path):
+    lines = [f"{i / 7},{'yn'[i % 2]},{i % 3},{'' if i == 4 else 'abc'[i % 3]}" for i in range(40)]
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["x,word,number,gaps", *lines]))
+    for target, kind in (("word", "U"), ("number", "i"), ("gaps", "U")):
+        train = load(path, target=target).train
+        assert target not in train.schema.names
+        assert train.labels.dtype.kind == kind
+        assert train.missing == (target != "gaps")
+    whole = load(path, target="number")
+    np.testing.assert_array_equal(
+        np.sort(
+            np.concatenate([part.labels for part in (whole.train, whole.validation, whole.test)])
+        ),
+        np.sort(np.arange(40) % 3),
+    )
+    assert "target= names 'wrod', and there is no such column; did you mean 'word'?" in refused(
+        path, target="wrod"
+    )
+    assert "target= is said of a" in refused("digits", target="x")

@@ -14,6 +14,7 @@ from tighter.cli._output import announce, print_json, score_line
 # Option on the command line -> its place in the configuration.
 _PLACES = {
     "data": ("data", "source"),
+    "target": ("data", "target"),
     "model": ("model", "kind"),
     "bound": ("objective", "bound"),
     "gradient": ("objective", "gradient"),
@@ -36,6 +37,12 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(help="digits, a folder of IDX files, .npy, .npz, .csv, .parquet [digits]"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of a table that is no part of x but its label", show_default=False
+        ),
     ] = None,
     model: Annotated[str | None, typer.Option(help="vae or diffusion [vae]")] = None,
     bound: Annotated[str | None, typer.Option(help="elbo, iwae, renyi:0.5, … [iwae]")] = None,
@@ -81,7 +88,7 @@ def train(
 
       tighter train --data mnist/ --bound iwae --num-samples 50 --num-backward 8
 
-      tighter train --data wine.csv --observation student-t --prior mixture:10 --posterior flow
+      tighter train --data wine.csv --target quality --prior mixture:10 --posterior flow
 
       tighter train --data mnist/ --model diffusion --epochs 10
 

@@ -185,17 +185,19 @@ def infer_schema(
     return Schema(tuple(infer_column(frame[name], overrides.get(name)) for name in frame.columns))
 
 
-def without_columns(frame: polars.DataFrame, drop: Sequence[str]) -> polars.DataFrame:
-    """The table without some columns.
+def without_columns(
+    frame: polars.DataFrame, drop: Sequence[str], option: str = "drop="
+) -> polars.DataFrame:
+    """The table without some columns, which an option named.
 
     Raises:
         InputError: If there is no such column, or none is left.
     """
     for name in drop:
         if name not in frame.columns:
-            raise _no_column(name, "drop=", frame.columns)
+            raise _no_column(name, option, frame.columns)
     if set(drop) >= set(frame.columns):
-        raise InputError("drop= leaves no column; keep one at least")
+        raise InputError(f"{option} leaves no column; keep one at least")
     return frame.drop(drop)
 
 

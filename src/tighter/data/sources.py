@@ -1,11 +1,14 @@
 """From a word or a path to a train, a validation and a test set."""
 
+from __future__ import annotations
+
 import difflib
 import importlib.util
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +19,9 @@ from tighter.data.idx import read_idx
 from tighter.data.raw import Part, Raw, to_datasets
 from tighter.data.schema import infer_schema, without_columns
 from tighter.data.table import SUFFIXES, read_table
+
+if TYPE_CHECKING:
+    import polars
 
 _ARCHIVES = (".npy", ".npz")
 _FILES = ", ".join((*_ARCHIVES, *SUFFIXES))
@@ -38,6 +44,7 @@ def load(
     drop: Sequence[str] = (),
     kinds: Mapping[str, str] = {},
     header: bool | None = None,
+    target: str | None = None,
 ) -> Splits:
     """Read a data set and split it.
 
@@ -62,6 +69,7 @@ def load(
         kinds: Kinds of a table's columns by name, where their types do not tell ("positive",
             "unit", "count", …; see `infer_schema`).
         header: Whether the first line of a CSV file is a header; none to tell by its cells.
+        target: The column of a table that is no part of an example but its label.
 
     Returns:
         The three parts.
@@ -80,9 +88,9 @@ def load(
         path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
         if path is not None and path.suffix.lower() in SUFFIXES and not path.is_dir():
             _refuse_array(source, array)
-            datasets = {"train": _table(path, drop=drop, kinds=kinds, header=header)}
+            datasets = {"train": _table(path, drop=drop, kinds=kinds, header=header, target=target)}
         else:
-            _refuse_table_options(source, drop=drop, kinds=kinds, header=header)
+            _refuse_table_options(source, drop=drop, kinds=kinds, header=header, target=target)
             datasets = _read(source, array)
     except OSError as error:
         raise InputError(
@@ -129,10 +137,8 @@ def _refuse_array(source: str | Path, array: str | None) -> None:
         )
 
 
-def _refuse_table_options(
-    source: object, *, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
-) -> None:
-    given = ["drop="] * bool(drop) + ["kinds="] * bool(kinds) + ["header="] * (header is not None)
+def _refuse_table_options(source: object, **options: Any) -> None:
+    given = [f"{name}=" for name, value in options.items() if value or value is False]
     if given:
         raise InputError(
             f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
@@ -141,17 +147,35 @@ def _refuse_table_options(
 
 
 def _table(
-    path: Path, *, drop: Sequence[str], kinds: Mapping[str, str], header: bool | None
+    path: Path,
+    *,
+    drop: Sequence[str],
+    kinds: Mapping[str, str],
+    header: bool | None,
+    target: str | None,
 ) -> Dataset:
-    frame = read_table(path, header=header)
+    whole = read_table(path, header=header)
     try:
-        frame = without_columns(frame, drop)
+        frame = without_columns(whole, drop)
+        labels = None
+        if target is not None:
+            frame = without_columns(frame, [target], "target=")
+            labels = _as_labels(whole[target])
         schema = infer_schema(frame, kinds)
         x = schema.encode(frame)
         missing = bool(np.isnan(x).any())
-        return Dataset(x, name=path.resolve().stem, schema=schema, missing=missing)
+        return Dataset(x, labels, name=path.resolve().stem, schema=schema, missing=missing)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _as_labels(column: polars.Series) -> np.ndarray:
+    """Numbers, if all are; else words, one of them for those that are missing."""
+    import polars as pl
+
+    if column.dtype.is_numeric() and not column.null_count():
+        return column.to_numpy()
+    return column.cast(pl.String).fill_null("missing").to_numpy().astype(str)
 
 
 def _not_found(source: str) -> str:

@@ -138,6 +138,7 @@ def build_data(configuration: Configuration) -> Splits:
         header=data.header,
         drop=data.drop,
         kinds=_pairs(data.kinds, "data.kinds=age=count"),
+        target=data.target,
         validation=data.validation,
         test=data.test,
         seed=configuration.training.seed,

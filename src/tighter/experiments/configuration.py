@@ -24,6 +24,7 @@ class DataConfiguration:
         array: The array of a .npz file to take, where its names don't tell.
         header: Whether a table's first line holds names; left out, as it looks.
         drop: Columns of a table to leave out.
+        target: The column of a table that is no part of an example but its label.
         kinds: What columns of a table hold, where their types don't tell: "age=count",
             "zip=categorical".
         binarization: "none", "threshold" or "stochastic"; left out, stochastic for Bernoulli
@@ -39,6 +40,7 @@ class DataConfiguration:
     array: str | None = None
     header: bool | None = None
     drop: tuple[str, ...] = ()
+    target: str | None = None
     kinds: tuple[str, ...] = ()
     binarization: str | None = None
     validation: float = 0.1

@@ -51,7 +51,7 @@ def picture_arrays(
         arrays["column_scale"] = np.where(spread > 0, spread, 1)
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
-        arrays["encoding_labels"] = labels[:_ENCODINGS]
+        arrays["encoding_labels"] = _codes(labels)[:_ENCODINGS]
     if isinstance(model, VAE) and model.is_plane:
         quantiles = jax.scipy.special.ndtri((jnp.arange(_GRID) + 0.5) / _GRID)
         across, up = jnp.meshgrid(quantiles, quantiles[::-1])
@@ -59,6 +59,11 @@ def picture_arrays(
         means = jax.jit(jax.vmap(model.likelihood_mean))(zs)
         arrays["grid"] = means.reshape(_GRID, _GRID, *means.shape[1:])
     return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _codes(labels: np.ndarray) -> np.ndarray:
+    """Whole numbers as they are; words and other numbers counted in their order."""
+    return labels if labels.dtype.kind in "biu" else np.unique(labels, return_inverse=True)[1]
 
 
 def _center(posterior: Any) -> Array:
