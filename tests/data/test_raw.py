@@ -32,6 +32,12 @@ def test_other_numbers_stay(x):
     np.testing.assert_array_equal(read, x)
 
 
+def test_bytes_that_are_counts_are_said_to_be():
+    counts = np.array([[0, 7, 255]], np.uint8)
+    datasets = to_datasets({"train": Raw(counts, None, "file")}, "name", pixels=False)
+    np.testing.assert_array_equal(datasets["train"].x, counts)
+
+
 def test_parts_are_scaled_together():
     parts = {
         "train": Raw(np.array([[0, 255]], np.uint8), np.array([4]), "a"),

@@ -225,3 +225,75 @@ def test_a_large_table_is_read_and_encoded_in_two_seconds(tmp_path):
     frame = read_table(path)
     infer_schema(frame).encode(frame)
     assert time.perf_counter() - start < 2
+
+
+ANYWHERE = ("", "?", "NA", "N/A", "n/a", "<NA>", "NaN", "NaT", "NULL", "null", r"\N", "#N/A",
+            "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?")  # fmt: skip
+AMONG_NUMBERS = ("None", "none", "nil", "-", "--", ".", "(null)", "missing", "NAN", "Unknown")
+
+
+@pytest.mark.parametrize("word", [*ANYWHERE, *AMONG_NUMBERS])
+@pytest.mark.parametrize("numbers", [("1.5", "-2", "1e3"), ("1", "2", "7")])
+def test_a_missing_number_in_the_words_of_other_programs(tmp_path, word, numbers):
+    cells = [numbers[0], word, *numbers[1:]]
+    frame = read_table(written(tmp_path, "a,b\n" + "".join(f"{cell},x\n" for cell in cells)))
+    assert frame["a"].to_list() == [float(numbers[0]), None, *map(float, numbers[1:])]
+
+
+@pytest.mark.parametrize("word", ANYWHERE)
+def test_a_missing_word_in_those_of_other_programs(tmp_path, word):
+    frame = read_table(written(tmp_path, f"a,b\n1,x\n2,{word}\n3,y\n"))
+    assert frame["b"].to_list() == ["x", None, "y"]
+
+
+def test_a_word_that_may_be_a_category_stays_one_and_this_is_said(tmp_path):
+    path = written(tmp_path, "a,alley\n1,None\n2,grvl\n3,pave\n")
+    with pytest.warns(UserWarning, match=r"'alley' has 'None' .* missing=\['None'\]"):
+        schema = infer_schema(read_table(path))
+    assert schema.columns[1].categories == ("None", "grvl", "pave")
+    assert read_table(path, missing=["None"])["alley"].null_count() == 1
+
+
+def test_the_words_for_missing_cells_can_be_said(tmp_path):
+    """NA is Namibia here, and -999 no temperature; both were once taken for what they are not."""
+    path = written(tmp_path, "t,country\n-999,NA\n20.5,DE\n,FR\n")
+    frame = read_table(path, missing=["-999"])
+    assert frame["t"].to_list() == [None, 20.5, None]
+    assert frame["country"].to_list() == ["NA", "DE", "FR"]
+    write_table(pl.DataFrame({"a": [1, 2], "b": ["None", "x"]}), tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet", missing=["None"])["b"].to_list() == [None, "x"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("1,234", "2,345", "17"), ("45%", "7 %", "100%"), ("$11.50", "$3", "-$4.25"),
+        ("1.234,5", "12,5", "7"), ("1 234", "17", "2 345 678"), ("€ 5", "6 €", "7"),
+        ("(12)", "3", "4"),
+    ],
+)  # fmt: skip
+def test_numbers_written_as_text_are_refused(tmp_path, cells):
+    text = "a,b\n" + "".join(f'{row},"{cell}"\n' for row, cell in enumerate(cells))
+    frame = read_table(written(tmp_path, text))
+    message = told(infer_schema, frame)
+    for word in ("'b'", repr(cells[0]), "row 0", "3 of its 3 values are numbers", "plain numbers"):
+        assert word in message
+    assert infer_schema(frame, {"b": "categorical"}).columns[1].categories
+
+
+@pytest.mark.parametrize("cells", [("1st", "2nd", "3rd"), ("A11", "A12", "6"), ("10-20", "20-30")])
+def test_words_with_digits_are_words(tmp_path, cells):
+    frame = read_table(written(tmp_path, "a,b\n" + "".join(f"1,{cell}\n" for cell in cells)))
+    assert infer_schema(frame.drop("a")).columns[0].categories == tuple(sorted(cells))
+
+
+def test_texts_that_tell_rows_apart_are_refused(tmp_path):
+    rows = range(30)
+    frame = pl.DataFrame(
+        {"id": [f"u{row}" for row in rows], "job": [f"j{row % 12}" for row in rows]}
+    )
+    message = told(infer_schema, frame)
+    for word in ("'id'", "30 different texts in 30 rows", "'u0'", "drop=['id']", "kinds={'id'"):
+        assert word in message
+    assert len(infer_schema(frame, {"id": "categorical"}).columns[0].categories) == 30
+    assert len(infer_schema(frame.drop("id")).columns[0].categories) == 12

@@ -86,3 +86,10 @@ def test_documents_that_are_empty_or_not_there(tmp_path):
         read_documents([])
     with pytest.raises(InputError, match="the column 'text' is one of"):
         read_documents(["python"], column="text")
+
+
+def test_an_empty_cell_among_documents_may_be_let_through(tmp_path):
+    (tmp_path / "a.csv").write_text("text,n\nwords here,1\n,2\nmore,3\n")
+    with pytest.raises(InputError, match=r"1 of 3 documents is empty, .*row 2 first"):
+        read_documents([tmp_path / "a.csv"])
+    assert read_documents([tmp_path / "a.csv"], empty=True).texts == ("words here", "", "more")

@@ -72,6 +72,8 @@ def test_scores_are_the_exact_log_probabilities(fitted, X):
     assert abs((scores - exact).mean()) < 5 * error + 1e-4
     np.testing.assert_allclose(fitted.score(X), scores.mean(), rtol=1e-5)
     np.testing.assert_allclose(fitted.perplexity(X), np.exp(-scores.sum() / X.sum()), rtol=1e-4)
+    with pytest.raises(InputError, match="these documents have none"):
+        fitted.perplexity(np.zeros_like(X[:2]))
     np.testing.assert_allclose(fitted.score_samples(X[3:4]), scores[3:4], rtol=1e-5)
 
 

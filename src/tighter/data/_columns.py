@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,30 @@ if TYPE_CHECKING:
 KINDS = ("real", "positive", "unit", "count", "binary", "categorical")
 WITH_LEVELS = ("binary", "categorical")
 
+# What programs write for a missing cell, and no one for a category.
+MISSING = (
+    "", "?", "NA", "N/A", "n/a", "<NA>", "nan", "NaN", "-nan", "-NaN", "NaT", "null", "NULL",
+    "Null", r"\N", "#N/A", "#N/A N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NAME?",
+    "#NULL!", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN",
+)  # fmt: skip
+# What may be a category, and is missing in small or large letters where all else is a number.
+AMONG_NUMBERS = (
+    *(word.lower() for word in MISSING), "none", "nil", "n.a.", "nd", "n/d", "missing", "unknown",
+    "(null)", "[null]", ".", "..", "...", "-", "--", "---", "–", "—",
+)  # fmt: skip
+
 _WHOLE = ("Int8", "Int16", "Int32", "Int64", "Int128", "UInt8", "UInt16", "UInt32", "UInt64")
 _FLOATING = ("Float16", "Float32", "Float64")
 _TEXT = ("String", "Categorical", "Enum")
 _DECIMAL = re.compile(r"Decimal\(precision=(\d+), scale=(\d+)\)")
 _MOST_LISTED = 5
+# Numbers as people write them: 1,234.50, 1.234,5, 1 234, $11.50, 45 %, (12), and not 1st or A11.
+_WRITTEN_NUMBER = (
+    r"^\(?[-+−]?\s?[$€£¥₹]?\s?[-+−]?(\d+|\d{1,3}([,.'’ \x{a0}\x{202f}]\d{3})+)([.,]\d+)?"
+    r"\s?[%‰€£¥₹$]?\)?$"
+)
+# As many texts that occur once are levels; more, in most of the rows, are names of rows.
+_MOST_SINGLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +130,8 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
         encode_column(series, column)
         return column
     if kind is None and dtype in _TEXT:
-        _refuse_text_among_numbers(series)
+        _refuse_numbers_as_text(series)
+        _refuse_identifiers(series)
     if kind is None and not _has_levels(series, dtype):
         column = Column(series.name, "real", (), dtype)
         encode_column(series, column)
@@ -120,6 +141,13 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
     categories = _categories(series)
     if kind is None:
         kind = "binary" if len(categories) == 2 else "categorical"
+        odd = [level for level in categories if level.lower() in AMONG_NUMBERS]
+        if odd and dtype in _TEXT:
+            warnings.warn(
+                f"column {series.name!r} has {listed(odd)} among its words, taken for a word too; "
+                f"missing={odd} makes it a missing cell",
+                stacklevel=2,
+            )
     return Column(series.name, kind, categories, dtype)
 
 
@@ -309,17 +337,33 @@ def _refuse_text(series: polars.Series, what: str) -> None:
     )
 
 
-def _refuse_text_among_numbers(series: polars.Series) -> None:
+def _refuse_numbers_as_text(series: polars.Series) -> None:
+    """Refuse text most of which is numbers, plain ones or with signs of thousands or money."""
     import polars as pl
 
-    numbers = series.cast(pl.String).cast(pl.Float64, strict=False)
-    if not series.count() / 2 <= numbers.count() < series.count():
+    cells = series.cast(pl.String).str.strip_chars()
+    numbers = cells.cast(pl.Float64, strict=False)
+    alike = cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null()
+    if numbers.count() == series.count() or 2 * (alike.sum() or 0) < series.count():
         return
     row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
     raise InputError(
         f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
-        f"{numbers.count()} of its {series.count()} values are numbers; mend the cell or leave it "
-        f"empty, or choose kinds={{{series.name!r}: 'categorical'}}"
+        f"{alike.sum()} of its {series.count()} values are numbers; write them all as plain "
+        "numbers (1234.5, without signs of thousands, money or percent), leave the cell empty "
+        f"where there is none, or choose kinds={{{series.name!r}: 'categorical'}}"
+    )
+
+
+def _refuse_identifiers(series: polars.Series) -> None:
+    """Refuse text that tells rows apart, as names and keys do: its levels say nothing of others."""
+    different, known = series.drop_nulls().n_unique(), series.count()
+    if str(series.dtype) != "String" or different <= max(_MOST_SINGLE, known / 2):
+        return
+    raise InputError(
+        f"column {series.name!r} has {different} different texts in {known} rows, such as "
+        f"{series.drop_nulls()[0]!r}: it tells rows apart and says nothing of others; "
+        f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: 'categorical'}} keeps it"
     )
 
 

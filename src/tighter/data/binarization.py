@@ -2,6 +2,7 @@
 
 import difflib
 import enum
+import math
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,9 @@ def check_pixels(
         demanding = f"{observation_name} observations need"
     else:
         demanding = f"{binarization.value} binarization needs"
-    mend = f"divide by {high:g}" if low >= 0 else "rescale as (x - x.min()) / (x.max() - x.min())"
+    whole = high == round(high) and bool((dataset.x == np.round(dataset.x)).all())
+    most = 2 ** math.ceil(math.log2(high + 1)) - 1 if whole and high > 1 else high
+    mend = f"divide by {most:g}" if low >= 0 else "rescale as (x - x.min()) / (x.max() - x.min())"
     raise InputError(
         f"{demanding} values in [0, 1], but {dataset.name} reaches from {low:g} to {high:g}; "
         f"{mend}, or choose another observation family"

@@ -27,7 +27,9 @@ class Raw:
     origin: str
 
 
-def to_datasets(parts: Mapping[Part, Raw], name: str) -> dict[Part, Dataset]:
+def to_datasets(
+    parts: Mapping[Part, Raw], name: str, *, pixels: bool | None = None
+) -> dict[Part, Dataset]:
     """Turn what was read into data sets on one scale.
 
     NaN is a missing value. 8-bit images (uint8 with a value above 1 in any part) are divided by
@@ -37,6 +39,7 @@ def to_datasets(parts: Mapping[Part, Raw], name: str) -> dict[Part, Dataset]:
     Args:
         parts: What was read.
         name: The name of the data sets.
+        pixels: Whether uint8 is to be divided by 255; none to tell by the values.
 
     Returns:
         A data set for each part.
@@ -46,7 +49,9 @@ def to_datasets(parts: Mapping[Part, Raw], name: str) -> dict[Part, Dataset]:
             missing altogether, or if only some parts are 8-bit images.
     """
     is_bytes = {part: raw.x.dtype == np.uint8 for part, raw in parts.items()}
-    scaled = any(is_bytes[part] and bool((raw.x > 1).any()) for part, raw in parts.items())
+    scaled = pixels is not False and any(
+        is_bytes[part] and (pixels or bool((raw.x > 1).any())) for part, raw in parts.items()
+    )
     if scaled and not all(is_bytes.values()):
         types = ", ".join(f"{raw.origin} is {raw.x.dtype}" for raw in parts.values())
         raise InputError(

@@ -45,6 +45,8 @@ def load(
     kinds: Mapping[str, str] = {},
     header: bool | None = None,
     target: str | None = None,
+    missing: Sequence[str] | None = None,
+    pixels: bool | None = None,
 ) -> Splits:
     """Read a data set and split it.
 
@@ -70,6 +72,10 @@ def load(
             "unit", "count", …; see `infer_schema`).
         header: Whether the first line of a CSV file is a header; none to tell by its cells.
         target: The column of a table that is no part of an example but its label.
+        missing: Words of a CSV file that stand for missing cells, in place of the usual ones (see
+            `read_table`).
+        pixels: Whether numbers of uint8 are pixels, to be divided by 255; none to take them for
+            such where one is above 1.
 
     Returns:
         The three parts.
@@ -88,10 +94,13 @@ def load(
         path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
         if path is not None and path.suffix.lower() in SUFFIXES and not path.is_dir():
             _refuse_array(source, array)
-            datasets = {"train": _table(path, drop=drop, kinds=kinds, header=header, target=target)}
+            options = {"header": header, "missing": missing, "target": target}
+            datasets = {"train": _table(path, drop=drop, kinds=kinds, **options)}
         else:
-            _refuse_table_options(source, drop=drop, kinds=kinds, header=header, target=target)
-            datasets = _read(source, array)
+            _refuse_table_options(
+                source, drop=drop, kinds=kinds, header=header, missing=missing, target=target
+            )
+            datasets = _read(source, array, pixels=pixels)
     except OSError as error:
         raise InputError(
             f"cannot read {source}: {error.strerror or error}; check the path and its permissions"
@@ -104,7 +113,7 @@ def load(
     )
 
 
-def _read(source: str | Path, array: str | None) -> dict[Part, Dataset]:
+def _read(source: str | Path, array: str | None, *, pixels: bool | None) -> dict[Part, Dataset]:
     if not isinstance(source, (str, Path)):
         raise InputError(
             f"source must be a word or a path, got {type(source).__name__}; "
@@ -119,9 +128,9 @@ def _read(source: str | Path, array: str | None) -> dict[Part, Dataset]:
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if path.is_dir():
         _refuse_array(source, array)
-        return to_datasets(_read_folder(path), name)
+        return to_datasets(_read_folder(path), name, pixels=pixels)
     if path.suffix.lower() in _ARCHIVES:
-        return to_datasets(read_archive(path, array=array), name)
+        return to_datasets(read_archive(path, array=array), name, pixels=pixels)
     if _IDX_NAME.fullmatch(path.name):
         raise InputError(f"{path} is one file of several; name its folder, {path.parent}")
     raise InputError(
@@ -151,10 +160,10 @@ def _table(
     *,
     drop: Sequence[str],
     kinds: Mapping[str, str],
-    header: bool | None,
     target: str | None,
+    **options: Any,
 ) -> Dataset:
-    whole = read_table(path, header=header)
+    whole = read_table(path, **options)
     try:
         frame = without_columns(whole, drop)
         labels = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from tighter._errors import InputError
 from tighter._files import reading, without_panics
+from tighter.data._columns import AMONG_NUMBERS, MISSING
 from tighter.data.schema import refuse_duplicates
 
 if TYPE_CHECKING:
@@ -17,20 +19,22 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
-_MISSING = ("", "?", "NA", "N/A", "nan", "NaN", "null")
 _SEPARATORS = ("\t", ";", ",")
 _SNIFFED = 20  # lines to tell the separator from, and rows for the header
 _BLOCK = 20_000  # rows whose cells are Python objects at a time
 
 
-def read_table(path: str | Path, *, header: bool | None = None) -> polars.DataFrame:
-    """Read a CSV or Parquet file.
+def read_table(
+    path: str | Path, *, header: bool | None = None, missing: Sequence[str] | None = None
+) -> polars.DataFrame:
+    r"""Read a CSV or Parquet file.
 
     Of CSV, the separator (comma, semicolon or tab) is told from the first lines, blank lines are
     passed over, cells are stripped, and a decimal comma is read where semicolons separate. Empty
-    cells and ?, NA, N/A, nan, NaN and null are missing. A column is whole, floating or text by
-    its cells, missing ones aside; true and false are booleans. Leading zeros of whole numbers are
-    not kept.
+    cells and what programs write for them (?, NA, NULL, NaN, <NA>, NaT, \N, #N/A, #DIV/0!, …) are
+    missing; where all other cells of a column are numbers, so are None, nil, -, . and the like,
+    which among words are words. A column is whole, floating or text by its cells, missing ones
+    aside; true and false are booleans. Leading zeros of whole numbers are not kept.
 
     Args:
         path: A `.csv`, `.tsv` or `.parquet` file.
@@ -38,6 +42,8 @@ def read_table(path: str | Path, *, header: bool | None = None) -> polars.DataFr
             if all are text (unless one occurs below in its column, and no column is of numbers),
             or if one of text stands over numbers and the others are different whole numbers or
             empty. Columns without a name are column_1, column_2, ….
+        missing: Words that stand for missing cells, in every column of text, in place of those
+            above: ["None", "-999"]. Empty cells of CSV are missing in any case.
 
     Returns:
         The table.
@@ -52,10 +58,12 @@ def read_table(path: str | Path, *, header: bool | None = None) -> polars.DataFr
         if suffix == ".parquet":
             if header is not None:
                 raise InputError(f"header= is for CSV, and {path} is Parquet; leave it out")
-            frame = _read_parquet(path)
+            frame = _without_words(_read_parquet(path), missing or ())
         else:
             with path.open(encoding="utf-8-sig", newline="") as stream:
-                frame = _read_csv(stream, path, header=header, tab=suffix == ".tsv")
+                frame = _read_csv(
+                    stream, path, header=header, tab=suffix == ".tsv", missing=missing
+                )
     except OSError as error:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
@@ -115,7 +123,20 @@ def _read_parquet(path: Path) -> polars.DataFrame:
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
 
 
-def _read_csv(stream: TextIO, path: Path, *, header: bool | None, tab: bool) -> polars.DataFrame:
+def _without_words(frame: polars.DataFrame, words: Sequence[str]) -> polars.DataFrame:
+    import polars as pl
+
+    return frame.with_columns(pl.col(pl.String).replace(list(words), None)) if words else frame
+
+
+def _read_csv(
+    stream: TextIO,
+    path: Path,
+    *,
+    header: bool | None,
+    tab: bool,
+    missing: Sequence[str] | None,
+) -> polars.DataFrame:
     import polars as pl
 
     try:
@@ -150,14 +171,14 @@ def _read_csv(stream: TextIO, path: Path, *, header: bool | None, tab: bool) -> 
         raise InputError(f"{path} is no CSV file ({error}); mend its quotes") from error
     cells, comma = pl.concat(blocks), separator == ";"
     if header is None:
-        header = _is_header(first, cells, comma=comma)
+        header = _is_header(first, cells, comma=comma, missing=missing)
     if header:
         names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
         refuse_duplicates(names, f"{path}: ")
         cells.columns = names
     else:
         cells = pl.concat([_block([first], names), cells])
-    return pl.DataFrame([_typed(column, comma=comma) for column in cells])
+    return pl.DataFrame([_typed(column, comma=comma, missing=missing) for column in cells])
 
 
 def _separator(stream: TextIO) -> str:
@@ -181,12 +202,17 @@ def _block(rows: list[list[str]], names: list[str]) -> polars.DataFrame:
     )
 
 
-def _typed(cells: polars.Series, *, comma: bool = False) -> polars.Series:
+def _typed(
+    cells: polars.Series, *, comma: bool = False, missing: Sequence[str] | None = None
+) -> polars.Series:
     """The cells as whole numbers, floats or booleans if all are, and as text otherwise."""
     import polars as pl
 
     cells = cells.str.strip_chars()
-    cells = cells.set(cells.is_in(list(_MISSING)), None)
+    cells = cells.set(cells.is_in(list(MISSING if missing is None else ["", *missing])), None)
+    words = cells
+    if missing is None:
+        cells = cells.set(cells.str.to_lowercase().is_in(list(AMONG_NUMBERS)), None)
     readings = [cells, cells.str.replace(",", ".", literal=True)] if comma else [cells]
     for read in readings:
         for dtype in (pl.Int64, pl.Float64):
@@ -195,15 +221,17 @@ def _typed(cells: polars.Series, *, comma: bool = False) -> polars.Series:
                 return numbers
     if cells.count() and cells.drop_nulls().is_in(["true", "false"]).all():
         return cells == "true"
-    return cells
+    return words
 
 
-def _is_header(first: list[str], cells: polars.DataFrame, *, comma: bool) -> bool:
+def _is_header(
+    first: list[str], cells: polars.DataFrame, *, comma: bool, missing: Sequence[str] | None
+) -> bool:
     import polars as pl
 
-    below = [_typed(column, comma=comma) for column in cells.head(50 * _SNIFFED)]
+    below = [_typed(column, comma=comma, missing=missing) for column in cells.head(50 * _SNIFFED)]
     over_numbers = [column.dtype.is_numeric() for column in below]
-    own = [_typed(pl.Series([cell]), comma=comma) for cell in first]
+    own = [_typed(pl.Series([cell]), comma=comma, missing=missing) for cell in first]
     texts = [len(cell) > 0 and cell[0] is not None and not cell.dtype.is_numeric() for cell in own]
     if all(texts):
         recurs = any(name.strip() in set(column) for name, column in zip(first, below, strict=True))

@@ -36,7 +36,9 @@ class Documents:
         return len(self.texts)
 
 
-def read_documents(sources: Sequence[str | Path], *, column: str | None = None) -> Documents:
+def read_documents(
+    sources: Sequence[str | Path], *, column: str | None = None, empty: bool = False
+) -> Documents:
     """Read documents from files and folders, all in UTF-8.
 
     Args:
@@ -51,6 +53,7 @@ def read_documents(sources: Sequence[str | Path], *, column: str | None = None) 
               paragraphs (a file of that name is "./python").
         column: The tables' column of texts, where the sources don't name it; none to take the only
             one that holds text.
+        empty: Whether documents may be empty.
 
     Raises:
         InputError: If a source can't be found or read, is not text, or a document is empty.
@@ -58,6 +61,8 @@ def read_documents(sources: Sequence[str | Path], *, column: str | None = None) 
     if not sources:
         raise InputError(f"there is nothing to read: name files, folders, or {PYTHON_REFERENCE!r}")
     parts = [_read(source, column) for source in sources]
+    for part in [] if empty else parts:
+        _refuse_empty(part.texts, part.places)
     if column is not None and not any(_as_table(source) for source in sources):
         raise InputError(
             f"the column {column!r} is one of a {', '.join(SUFFIXES)} table, and none is given: "
@@ -140,7 +145,6 @@ def _folder(folder: Path) -> Documents:
     if not files:
         raise InputError(f"{folder} holds no file: give a folder of texts")
     texts = [read_text(path) for path in files]
-    _refuse_empty(texts, [str(path) for path in files])
     return Documents(tuple(texts), tuple(str(path) for path in files))
 
 
@@ -168,9 +172,7 @@ def _column(path: Path, column: str | None) -> Documents:
             f"the column {name!r} of {path} holds no text but {frame[name].dtype}: name another"
         )
     texts = [text or "" for text in frame[name].to_list()]
-    places = _numbered(path, "row", len(texts))
-    _refuse_empty(texts, places)
-    return Documents(tuple(texts), places)
+    return Documents(tuple(texts), _numbered(path, "row", len(texts)))
 
 
 def _only_text(frame: polars.DataFrame, path: Path) -> str:

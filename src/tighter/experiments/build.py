@@ -21,6 +21,7 @@ from tighter.experiments.build_objective import CONTINUOUS_GRADIENT, DISCRETE_GR
 from tighter.experiments.configuration import Configuration, TrainingConfiguration
 from tighter.experiments.diffusion import build_diffusion, resolved_diffusion
 from tighter.models import (
+    OBSERVATIONS,
     VAE,
     Missing,
     MissingNotAtRandom,
@@ -136,6 +137,8 @@ def build_data(configuration: Configuration) -> Splits:
         data.source,
         array=data.array,
         header=data.header,
+        missing=data.missing,
+        pixels=_are_pixels(configuration),
         drop=data.drop,
         kinds=_pairs(data.kinds, "data.kinds=age=count"),
         target=data.target,
@@ -275,6 +278,17 @@ def _epochs(training: TrainingConfiguration, num_examples: int) -> int:
     if num_examples >= 5000:
         return 20
     return max(100, _LEAST_STEPS * training.batch_size // num_examples)
+
+
+def _are_pixels(configuration: Configuration) -> bool | None:
+    """Whether bytes are to be divided by 255: not where the observations are whole numbers."""
+    text = configuration.model.observation or ""
+    name = text.partition(":")[0]
+    if configuration.data.pixels is not None or name not in OBSERVATIONS or name == "mixed":
+        return configuration.data.pixels
+    # "categorical" without a number is of as many as the data have.
+    whole = name == "categorical" or observation_from_name(text, (2,)).support.whole
+    return False if whole else None
 
 
 def _of_numbers(name: str, shape: tuple[int, ...]) -> bool:

@@ -154,7 +154,7 @@ def _counted(
     if sources[0].lower().endswith(COUNTS_SUFFIX):
         corpus = read_counts(sources[0], words=run.vocabulary)
         return corpus, corpus.places
-    documents = read_documents(sources, column=column)
+    documents = read_documents(sources, column=column, empty=True)
     tokenizing = run.configuration.data.tokenizing
     corpus = count_words(documents, tokenizing, vocabulary=run.vocabulary)
     if not len(corpus):

@@ -216,6 +216,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         """Perplexity, exp of minus the log-likelihood a word; smaller is better."""
         scores = self.score_samples(X)
         num_words = float(self._counts(X, reset=False).sum(dtype=np.float64))
+        if num_words == 0:
+            raise InputError("perplexity is a number a word, and these documents have none")
         return math.exp(-float(scores.sum(dtype=np.float64)) / num_words)
 
     def __sklearn_tags__(self) -> Any:
