@@ -73,6 +73,21 @@ def _with_gradient_of_jvp(primals, tangents):
     return primals[0], tangents[1]
 
 
+@jax.custom_jvp
+def with_derivative(
+    value: Float[Array, ...], slopes: Float[Array, "... K"], at: Float[Array, " K"]
+) -> Float[Array, ...]:
+    """The value to the last bit, with the derivative by `at` that the slopes are."""
+    return value
+
+
+@with_derivative.defjvp
+def _with_derivative_jvp(primals, tangents):
+    slopes = primals[1]
+    moved = jnp.broadcast_to(tangents[2], slopes.shape)
+    return with_derivative(*primals), jnp.sum(slopes * moved, axis=-1)
+
+
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def without_derivative(z: Array, message: str) -> Array:
     """z, which must not be differentiated: a TypeError with the message if it is."""

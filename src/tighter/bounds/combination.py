@@ -81,10 +81,9 @@ class Combination(Bound):
         return math.gcd(*(bound.kept_together(num) for bound in self.bounds))
 
     def _sum(self, terms: list[Array]) -> Array:
-        return sum(
-            (c * term for c, term in zip(self.coefficients, terms, strict=True)),
-            start=jnp.zeros_like(terms[0]),
-        )
+        # A term without a weight does not count, were it infinite.
+        weighted = zip(self.coefficients, terms, strict=True)
+        return sum((c * term for c, term in weighted if c != 0), start=jnp.zeros_like(terms[0]))
 
 
 class Grouped(Bound):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds._bound import Bound, Side, num_draws
+from tighter.bounds._power_mean import log_power_mean, shares
 
 
 class IWAE(Bound):
@@ -30,12 +29,13 @@ class IWAE(Bound):
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Log of the mean weight."""
-        return jax.nn.logsumexp(log_weights) - jnp.log(num_draws(log_weights))
+        num_draws(log_weights)
+        return log_power_mean(log_weights)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""The normalized weights, $a_k = \tilde w_k$."""
         num_draws(log_weights)
-        return jax.nn.softmax(log_weights)
+        return shares(log_weights)
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$h_k = \tilde w_k (1 - \tilde w_k)$."""

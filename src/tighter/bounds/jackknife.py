@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tighter._derivatives import with_derivative
 from tighter.bounds._bound import Bound, Side, num_draws
+from tighter.bounds._power_mean import log_power_mean, shares
 
 # The subsets are enumerated; this many entries take a second and half a gigabyte.
 _MOST_ENTRIES = 2**26
@@ -51,26 +53,52 @@ class Jackknife(Bound):
             )
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
-        """Weighted sum of mean bounds over subsets, centered on the bound of all draws."""
+        """Weighted sum of mean bounds over subsets, each less the bound of all draws."""
         num = num_draws(log_weights, at_least=self.min_samples)
-        total = jax.nn.logsumexp(log_weights)
-        centered = log_weights - jnp.where(jnp.isfinite(total), total, 0)
-        bound = total - jnp.log(num)
+        whole, share = log_power_mean(log_weights), shares(log_weights)
+        value = jnp.where(jnp.isinf(whole), 0, whole)
+        # What the coefficients of bounds that are infinite add up to.
+        above, below = jnp.where(whole == jnp.inf, 1, 0), jnp.where(whole == -jnp.inf, 1, 0)
         for coefficient, kept in self._subsets(num):
-            if kept.shape[0] == 1:  # all draws: the centre itself, whose coefficients add up to one
+            if kept.shape[0] == 1:  # all draws
                 continue
-            subset_bounds = jax.nn.logsumexp(jnp.where(kept, centered, -jnp.inf), axis=1)
-            size = int(kept[0].sum())
-            bound = bound + coefficient * (jnp.mean(subset_bounds) - math.log(size / num))
-        return bound
+            bounds = jax.vmap(lambda row: log_power_mean(log_weights, kept=row))(jnp.asarray(kept))
+            lost = _lost(share, kept)
+            # log(1 + lost), whose mean over subsets is that of lost, and so 0: without it the
+            # terms are small, and coefficients of order K^m do not take their digits.
+            near = jnp.log1p(jnp.maximum(lost, -0.5))
+            beyond = jnp.isinf(bounds) | jnp.isinf(whole)
+            far = jnp.where(beyond, 0, bounds - whole)
+            change = jnp.where(lost > -0.5, near, far) - lost
+            value = value + coefficient * jnp.mean(jnp.where(beyond, 0, change))
+            above = above + coefficient * (jnp.mean(bounds == jnp.inf) - (whole == jnp.inf))
+            below = below + coefficient * (jnp.mean(bounds == -jnp.inf) - (whole == -jnp.inf))
+        value = value + _times_infinity(above) - _times_infinity(below)
+        return with_derivative(value, self.weights(log_weights), log_weights)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         """The same sum of normalized weights within each subset."""
-        return self._sum_over_subsets(log_weights, lambda normalized: normalized)
+        num = num_draws(log_weights, at_least=self.min_samples)
+        share = result = shares(log_weights)
+        for coefficient, kept in self._subsets(num):
+            if kept.shape[0] == 1:  # all draws
+                continue
+            # Within a subset a share grows by 1 / (1 + lost), over its mean growth.
+            lost = _lost(share, kept)[:, None]
+            even = jnp.where(kept, share[None] * (num / int(kept[0].sum())), 0)
+            near = -even * lost / jnp.maximum(1 + lost, 0.5)
+            change = jnp.where(lost > -0.5, near, _within(log_weights, kept) - even)
+            result = result + coefficient * jnp.mean(change, axis=0)
+        return result
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""The same sum of $\tilde w (1 - \tilde w)$ within each subset."""
-        return self._sum_over_subsets(log_weights, lambda normalized: normalized * (1 - normalized))
+        num = num_draws(log_weights, at_least=self.min_samples)
+        squares = jnp.zeros_like(log_weights)
+        for coefficient, kept in self._subsets(num):
+            within = _within(log_weights, kept)
+            squares = squares + coefficient * jnp.mean(within**2, axis=0)
+        return self.weights(log_weights) - squares
 
     @property
     def side(self) -> Side:
@@ -85,14 +113,6 @@ class Jackknife(Bound):
     def kept_together(self, num: int) -> int:
         """None, but for order 0: each is left out by itself."""
         return num if self.order == 0 else 1
-
-    def _sum_over_subsets(self, log_weights, function):
-        num = num_draws(log_weights, at_least=self.min_samples)
-        result = jnp.zeros_like(log_weights)
-        for coefficient, kept in self._subsets(num):
-            normalized = jax.nn.softmax(jnp.where(kept, log_weights, -jnp.inf), axis=1)
-            result = result + coefficient * jnp.mean(function(normalized), axis=0)
-        return result
 
     def _subsets(self, num: int) -> list[tuple[float, np.ndarray]]:
         """For each j: the coefficient c_j and the masks (subsets, K) of the draws that are kept."""
@@ -114,3 +134,19 @@ class Jackknife(Bound):
             )
             subsets.append((coefficient, kept))
         return subsets
+
+
+def _within(log_weights: Array, kept: np.ndarray) -> Array:
+    """The normalized weights within each subset."""
+    return jax.vmap(lambda row: shares(log_weights, kept=row))(jnp.asarray(kept))
+
+
+def _lost(share: Array, kept: np.ndarray) -> Array:
+    """By how much each subset's mean weight is off that of all, over that; by what is left out."""
+    num, size = kept.shape[1], int(kept[0].sum())
+    return jnp.sum(jnp.where(kept, 0, 1 / num - share[None]), axis=1) * (num / size)
+
+
+def _times_infinity(number: Array) -> Array:
+    """Infinite with the number's sign, 0 for 0."""
+    return jnp.where(number == 0, 0, number * jnp.inf)

@@ -6,11 +6,10 @@ import math
 from typing import ClassVar
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds._bound import Bound, Side, num_draws
+from tighter.bounds._power_mean import log_power_mean, shares
 
 
 class Renyi(Bound):
@@ -43,12 +42,13 @@ class Renyi(Bound):
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Log of a power mean of the weights."""
+        num_draws(log_weights)
         return log_power_mean(log_weights, 1 - self.alpha)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$a = \mathrm{softmax}((1-\alpha)\,\ell)$."""
         num_draws(log_weights)
-        return jax.nn.softmax((1 - self.alpha) * log_weights)
+        return shares(log_weights, 1 - self.alpha)
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$h_k = (1-\alpha)\, a_k (1 - a_k)$."""
@@ -96,32 +96,15 @@ class CUBO(Bound):
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Log of a power mean of the weights."""
+        num_draws(log_weights)
         return log_power_mean(log_weights, self.order)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$a = \mathrm{softmax}(n \ell)$."""
         num_draws(log_weights)
-        return jax.nn.softmax(self.order * log_weights)
+        return shares(log_weights, self.order)
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$h_k = n\, a_k (1 - a_k)$."""
         weights = self.weights(log_weights)
         return self.order * weights * (1 - weights)
-
-
-def log_power_mean(log_weights: Float[Array, " K"], power: float) -> Float[Array, ""]:
-    r"""$\frac1p \log \frac1K \sum_k e^{p \ell_k}$, the mean of $\ell$ at p = 0.
-
-    The log weights are centered first. Where $p(\ell_k - \bar\ell)$ is small all over, log1p and
-    expm1 keep the digits that log(mean(exp)) would lose before the division by p.
-    """
-    num_draws(log_weights)
-    mean = jnp.mean(log_weights)
-    if power == 0:
-        return mean
-    center = jnp.where(jnp.isfinite(mean), mean, 0)
-    scaled = power * (log_weights - center)
-    small = jnp.max(jnp.abs(scaled)) < 0.1
-    by_series = jnp.log1p(jnp.mean(jnp.expm1(jnp.where(small, scaled, 0))))
-    by_logsumexp = jax.nn.logsumexp(jnp.where(small, 0, scaled)) - jnp.log(log_weights.shape[0])
-    return center + jnp.where(small, by_series, by_logsumexp) / power

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tighter._derivatives import with_derivative
 from tighter.bounds._bound import Bound, Side, num_draws
+from tighter.bounds._power_mean import shares
 
 
 class Thermodynamic(Bound):
@@ -60,15 +62,16 @@ class Thermodynamic(Bound):
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Sum over the steps of the tempered mean of the log weights."""
         num_draws(log_weights)
-        return self._sum(lambda beta: _tempered(log_weights, beta)[1])
+        value = self._sum(lambda beta: _tempered(log_weights, beta)[0])
+        return with_derivative(value, self.weights(log_weights), log_weights)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$\sum_i \Delta_i\, s_k (1 + \beta (\ell_k - m))$, s the softmax and m the mean."""
         num_draws(log_weights)
 
         def term(beta: float) -> Array:
-            shares, mean = _tempered(log_weights, beta)
-            return shares * (1 + beta * (log_weights - mean))
+            _, share, excess = _tempered(log_weights, beta)
+            return share * (1 + beta * excess)
 
         return self._sum(term)
 
@@ -77,9 +80,9 @@ class Thermodynamic(Bound):
         num_draws(log_weights)
 
         def term(beta: float) -> Array:
-            shares, mean = _tempered(log_weights, beta)
-            tilt = 1 + beta * (log_weights - mean)
-            return beta * shares * ((1 - shares) * tilt + 1 - shares * tilt)
+            _, share, excess = _tempered(log_weights, beta)
+            tilt = 1 + beta * excess
+            return beta * share * ((1 - share) * tilt + 1 - share * tilt)
 
         return self._sum(term)
 
@@ -95,6 +98,14 @@ class Thermodynamic(Bound):
         return jnp.sum(jnp.stack(terms), axis=0)
 
 
-def _tempered(log_weights: Array, beta: float) -> tuple[Array, Array]:
-    shares = jax.nn.softmax(beta * log_weights)
-    return shares, jnp.sum(shares * log_weights)
+def _tempered(log_weights: Array, beta: float) -> tuple[Array, Array, Array]:
+    """Mean m of ℓ under the shares of w^β; the shares; and ℓ − m, 0 where a share is."""
+    share = shares(log_weights, beta)
+    if beta == 0:
+        return jnp.mean(log_weights), share, jnp.zeros_like(log_weights)
+    top = jax.lax.stop_gradient(jnp.max(log_weights))
+    # A weight of zero counts for nothing: w^β log w tends to 0.
+    counts = (share > 0) & (jnp.isfinite(top) | jnp.isnan(top))
+    excess = jnp.where(counts, log_weights - top, 0)
+    mean = jnp.sum(share * excess)
+    return top + mean, share, excess - mean
