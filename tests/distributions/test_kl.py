@@ -1,10 +1,13 @@
-"""KL divergences against quadrature, sums and Monte Carlo."""
+"""KL divergences against quadrature, sums, Monte Carlo, and doubles at the ends of float32."""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from scipy import integrate, special, stats
 from tests.oracles.thinning import every
 
 import tighter as tt
@@ -71,6 +74,156 @@ def test_batches_and_gradients():
     assert kl(q, p).shape == (2,)
     slope = jax.grad(lambda loc: kl(dist.Normal(loc, 1.0), dist.Normal(0.0, 2.0)))(0.8)
     np.testing.assert_allclose(slope, 0.8 / 4, rtol=1e-6)
+
+
+def of_gammas(a, b, c, d):
+    """KL of Gamma(a, rate b) and Gamma(c, rate d), in doubles."""
+    shapes = (a - c) * special.digamma(a) - special.gammaln(a) + special.gammaln(c)
+    return shapes + c * np.log(b / d) + a * (d - b) / b
+
+
+def of_dirichlets(a, c):
+    """The same of Dirichlet distributions."""
+    terms = special.gammaln(c) - special.gammaln(a)
+    terms = terms + (a - c) * (special.digamma(a) - special.digamma(a.sum(-1, keepdims=True)))
+    whole = special.gammaln(a.sum(-1)) - special.gammaln(c.sum(-1))
+    return whole + terms.sum(-1)
+
+
+SHAPES = np.float32([0.05, 0.3, 1.0, 7.5, 100.0, 1e4, 1.01e4])
+SCALES = np.float32([1e-30, 1e-20, 1e-3, 1.0, 1.0001, 1e4, 1e20, 1e30])
+
+
+def corners(*axes):
+    """Every combination, as columns."""
+    return jnp.asarray(list(itertools.product(*axes)), jnp.float32).T
+
+
+def doubles(columns):
+    """The same numbers in float64."""
+    return np.asarray(columns, np.float64)
+
+
+def close(found, exact):
+    """To 2 · 10⁻⁴ nats, or as much of the value; infinite where float32 ends."""
+    with np.errstate(over="ignore"):
+        exact = np.where(exact < np.finfo(np.float32).max, exact, np.inf)
+    np.testing.assert_allclose(np.asarray(found, float), exact, rtol=2e-4, atol=2e-4)
+
+
+def test_gamma_functions_at_the_ends_of_float32():
+    columns = corners(SHAPES, [1e-6, 1, 1e4, 1.01e4, 1e6], SHAPES, [1e-6, 1, 1e4, 1.01e4, 1e6])
+    a, b, c, d = columns
+    close(kl(dist.Gamma(a, b), dist.Gamma(c, d)), of_gammas(*doubles(columns)))
+    a, b, c, d = columns = corners(SHAPES, SHAPES, SHAPES, SHAPES)
+    q, p = doubles(columns[:2]).T, doubles(columns[2:]).T
+    close(kl(dist.Beta(a, b), dist.Beta(c, d)), of_dirichlets(q, p))
+    a, c = jnp.repeat(corners(SHAPES, SHAPES)[..., None], 50, axis=2)
+    a = a * jnp.linspace(1, 2, 50)[None]
+    exact = of_dirichlets(doubles(a), doubles(c))
+    close(kl(dist.Dirichlet(a), dist.Dirichlet(c)), exact)
+    # The slope too: of a prior of 1, by a posterior of 10⁴.
+    slope = jax.grad(lambda a: kl(dist.Gamma(a, 1.0), dist.Gamma(2.0, 1.0)))(1e4)
+    np.testing.assert_allclose(slope, (1e4 - 2) * special.polygamma(1, 1e4), rtol=1e-5)
+
+
+def test_scales_at_the_ends_of_float32():
+    s, t = corners(SCALES, SCALES)
+    with np.errstate(over="ignore"):
+        ratio, inverse = (doubles(one) / doubles(other) for one, other in ((s, t), (t, s)))
+        square = (ratio**2 - 1) / 2 - np.log(ratio)
+    close(kl(dist.Normal(0.0, s), dist.Normal(0.0, t)), square)
+    close(kl(dist.HalfNormal(s), dist.HalfNormal(t)), square)
+    close(kl(dist.LogNormal(0.0, s), dist.LogNormal(0.0, t)), square)
+    close(kl(dist.Laplace(0.0, s), dist.Laplace(0.0, t)), ratio - 1 - np.log(ratio))
+    close(kl(dist.Exponential(s), dist.Exponential(t)), inverse - 1 - np.log(inverse))
+    rates = doubles(s) * np.log(ratio) - doubles(s) + doubles(t)
+    close(kl(dist.Poisson(s), dist.Poisson(t)), rates)
+    close(kl(dist.Poisson(np.float32(1e8)), dist.Poisson(np.float32(1.0001e8))), 0.4999667)
+    close(kl(dist.Poisson(0.0), dist.Poisson(2.0)), 2.0)
+
+
+def test_weibull_against_gamma():
+    columns = corners([0.3, 1, 5, 1e4], [1e-3, 1, 1e3], [0.05, 1, 20, 1e4], [1e-3, 1, 1e3])
+    k, scale, a, b = doubles(columns)
+    mean, log_mean = scale * special.gamma(1 + 1 / k), np.log(scale) - np.euler_gamma / k
+    entropy = np.euler_gamma * (1 - 1 / k) + np.log(scale / k) + 1
+    log_p = a * np.log(b) - special.gammaln(a) + (a - 1) * log_mean - b * mean
+    k, scale, a, b = columns
+    close(kl(dist.Weibull(scale, k), dist.Gamma(a, b)), -entropy - log_p)
+
+
+def test_logits_at_their_ends():
+    odds = np.array([-np.inf, -200.0, -50.0, 0.0, 200.0, np.inf])
+    q, p = corners(odds, odds)
+    off, on = (stats.logistic.logcdf(sign * doubles(jnp.stack([q, p]))) for sign in (-1, 1))
+    with np.errstate(invalid="ignore"):
+        parts = [np.where(s[0] > -np.inf, np.exp(s[0]) * (s[0] - s[1]), 0.0) for s in (off, on)]
+    make = lambda logits: dist.BernoulliLogits(logits, validate_args=False)  # noqa: E731
+    close(kl(make(q), make(p)), parts[0] + parts[1])
+    certain, even = (dist.Categorical(probs=jnp.array(each)) for each in ([1.0, 0], [0.5, 0.5]))
+    close(kl(certain, even), np.log(2))
+    assert kl(even, certain) == np.inf
+
+
+WRAPPERS = {
+    "plain": lambda d: d,
+    "expanded": lambda d: d.expand([2]),
+    "independent": lambda d: d.expand([2]).to_event(1),
+    "masked": lambda d: d.mask(jnp.asarray(True)),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_series_cut_off_is_no_closed_form(wrapper):
+    q, p = (WRAPPERS[wrapper](d) for d in (dist.Kumaraswamy(1.8, 0.9), dist.Beta(2.0, 9.0)))
+    assert not has_closed_form(q, p)
+    with pytest.raises(tt.InputError, match="has no closed form here: give num_samples and key"):
+        kl(q, p)
+
+
+def test_a_series_cut_off_is_drawn_instead():
+    """Of the integral 8.511, of which ten terms have 6.875."""
+    q, p = dist.Kumaraswamy(1.8, 0.9), dist.Beta(2.0, 9.0)
+    z = lambda u: (1 - (1 - u) ** (1 / 0.9)) ** (1 / 1.8)  # noqa: E731
+    log_q = lambda z: np.log(1.8 * 0.9) + 0.8 * np.log(z) - 0.1 * np.log1p(-(z**1.8))  # noqa: E731
+    integrand = lambda u: log_q(z(u)) - stats.beta(2, 9).logpdf(z(u))  # noqa: E731
+    exact, _ = integrate.quad(integrand, 0, 1, limit=500)
+    np.testing.assert_allclose(exact, 8.511, atol=1e-3)
+    num = 200_000
+    estimate = kl(q, p, num_samples=num, key=jax.random.key(0))
+    sd = np.sqrt(integrate.quad(lambda u: (integrand(u) - exact) ** 2, 0, 1, limit=500)[0])
+    assert abs(estimate - exact) < 5 * sd / np.sqrt(num)
+
+
+def test_an_expanded_normal_whose_covariance_was_read():
+    q = dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2)).expand([3])
+    assert q.base_dist.covariance_matrix.shape == (2, 2)
+    p = dist.MultivariateNormal(jnp.ones(2), jnp.eye(2))
+    np.testing.assert_allclose(kl(q, p), np.ones(3), rtol=1e-6)
+    ones = dist.Normal(jnp.ones((3, 2)), 1.0).to_event(2)
+    for pair in ((q.to_event(1), ones), (ones, q.to_event(1))):
+        found = kl(*pair)
+        assert found.shape == ()
+        np.testing.assert_allclose(found, 3.0, rtol=1e-6)
+
+
+def test_masks_that_differ_have_no_closed_form():
+    on, some = jnp.array([True, True]), jnp.array([True, False])
+    q, p = dist.Normal(jnp.zeros(2), 1.0), dist.Normal(jnp.ones(2), 1.0)
+    np.testing.assert_allclose(kl(q.mask(some), p.mask(some)), [0.5, 0.0])
+    np.testing.assert_allclose(kl(q.mask(some).to_event(1), p.mask(some + False).to_event(1)), 0.5)
+    for pair in ((q.mask(some), p.mask(on)), (q.mask(some), p)):
+        assert not has_closed_form(*pair)
+
+
+def test_points():
+    """A point has a divergence from masses, and an infinite one from a density."""
+    np.testing.assert_allclose(kl(dist.Delta(1), dist.Bernoulli(0.25)), np.log(4), rtol=1e-6)
+    assert kl(dist.Delta(1.0), dist.Delta(1.0)) == 0
+    assert kl(dist.Delta(1.0), dist.Delta(2.0)) == np.inf
+    with pytest.raises(tt.InputError, match=r"KL\(Delta‖Normal\) is infinite: q is a point"):
+        kl(dist.Delta(0.0), dist.Normal(0.0, 1.0))
 
 
 def test_a_value_never_taken_adds_nothing():

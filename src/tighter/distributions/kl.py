@@ -7,21 +7,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from jax.scipy.special import betaln, digamma, gammaln
+from jax.core import Tracer
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution
 from numpyro.distributions.util import sum_rightmost
 
 from tighter._errors import InputError
 from tighter.distributions._checks import name_of
+from tighter.distributions._kl_families import FAMILIES
 from tighter.distributions.gaussian import gaussian_kl_of_factors
 from tighter.distributions.posterior import draw
 from tighter.distributions.support import mass_beyond
 
 _GAUSSIANS = (dist.Normal, dist.MultivariateNormal, dist.LowRankMultivariateNormal)
-_BERNOULLIS = (dist.BernoulliProbs, dist.BernoulliLogits)
-_CATEGORICALS = (dist.CategoricalProbs, dist.CategoricalLogits)
 
 
 def kl(
@@ -55,6 +55,7 @@ def kl(
         Array(0.1931472, dtype=float32)
     """
     _check(q, p)
+    _check_finite(q, p)
     closed = _closed_form(q, p)
     if closed is not None:
         return closed()
@@ -77,20 +78,45 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
     return _closed_form(q, p) is not None
 
 
-def _closed_form(q: Distribution, p: Distribution) -> Callable[[], Array] | None:
-    """The computation, where there is one."""
-    q, p = _flat(q), _flat(p)
-    q_base, q_events = _unwrapped(q)
-    p_base, p_events = _unwrapped(p)
-    if isinstance(q_base, _GAUSSIANS) and isinstance(p_base, _GAUSSIANS):
-        if isinstance(q_base, dist.Normal) and isinstance(p_base, dist.Normal):
-            return lambda: sum_rightmost(_normal(q_base, p_base), q_events)
-        return lambda: gaussian_kl_of_factors(*_factor(q), *_factor(p))
-    if q_events != p_events:
+def _closed_form(q: Any, p: Any) -> Callable[[], Array] | None:
+    """The computation, of the common batch shape, where there is one."""
+    within = _within(q, p)
+    if within is None:
         return None
-    for q_family, p_family, function in _PAIRS:
-        if isinstance(q_base, q_family) and isinstance(p_base, p_family):
-            return lambda: sum_rightmost(function(q_base, p_base), q_events)
+    shape = jnp.broadcast_shapes(q.batch_shape, p.batch_shape)
+    return lambda: jnp.broadcast_to(within(), shape)
+
+
+def _within(q: Any, p: Any) -> Callable[[], Array] | None:
+    """The same, of a shape that the batch shapes' may be broadcast from."""
+    q_base, p_base = _base(q), _base(p)
+    if isinstance(q, dist.Delta):
+        point = isinstance(p_base, dist.Delta) or p.is_discrete
+        return (lambda: q.log_density - p.log_prob(q.v)) if point else None
+    if isinstance(q, dist.ExpandedDistribution):
+        return _closed_form(q.base_dist, p)
+    if isinstance(p, dist.ExpandedDistribution):
+        return _closed_form(q, p.base_dist)
+    if isinstance(q, dist.MaskedDistribution) and isinstance(p, dist.MaskedDistribution):
+        # Where one mask alone is on, what is left is an entropy, or a cross-entropy.
+        divergence = _closed_form(q.base_dist, p.base_dist)
+        if divergence is None or not _same(q._mask, p._mask):
+            return None
+        return lambda: jnp.where(q._mask, divergence(), 0.0)
+    normals = isinstance(q_base, dist.Normal) and isinstance(p_base, dist.Normal)
+    if isinstance(q_base, _GAUSSIANS) and isinstance(p_base, _GAUSSIANS) and not normals:
+        return lambda: sum_rightmost(
+            gaussian_kl_of_factors(*_factor(q), *_factor(p)), len(q.event_shape) - 1
+        )
+    if isinstance(q, dist.Independent) and isinstance(p, dist.Independent):
+        shared = min(q.reinterpreted_batch_ndims, p.reinterpreted_batch_ndims)
+        divergence = _closed_form(_without_events(q, shared), _without_events(p, shared))
+        return divergence and (lambda: sum_rightmost(divergence(), shared))
+    for q_family, p_family, function in FAMILIES:
+        if isinstance(q, q_family) and isinstance(p, p_family):
+            return lambda: function(q, p)
+    if isinstance(q, dist.Kumaraswamy) and isinstance(p, dist.Beta):
+        return None  # numpyro has ten terms of a series, which may be off by nats
     try:
         divergence = dist.kl_divergence(q, p)
     except NotImplementedError:
@@ -98,29 +124,24 @@ def _closed_form(q: Distribution, p: Distribution) -> Callable[[], Array] | None
     return lambda: divergence
 
 
-def _flat(d: Any) -> Any:
-    """A distribution without `expand` around it."""
-    if isinstance(d, dist.ExpandedDistribution):
-        batch, base = d.batch_shape, d.base_dist
-        grown = {
-            name: jnp.broadcast_to(value, batch + jnp.shape(value)[len(base.batch_shape) :])
-            for name, value in base.__dict__.items()
-            if name in base.arg_constraints
-        }
-        return type(base)(**grown)
-    if isinstance(d, dist.Independent):
-        base = _flat(d.base_dist)
-        return base.to_event(d.reinterpreted_batch_ndims) if base is not d.base_dist else d
+def _base(d: Any) -> Any:
+    """The distribution under `to_event` and `expand`."""
+    while isinstance(d, dist.Independent | dist.ExpandedDistribution):
+        d = d.base_dist
     return d
 
 
-def _unwrapped(d: Distribution) -> tuple[Distribution, int]:
-    """The distribution under `to_event`, and how many axes that takes up."""
-    events = 0
-    while isinstance(d, dist.Independent):
-        events += d.reinterpreted_batch_ndims
-        d = d.base_dist
-    return d, events
+def _without_events(d: Any, num: int) -> Any:
+    """The distribution with so many of its event axes back in the batch."""
+    left = d.reinterpreted_batch_ndims - num
+    return d.base_dist.to_event(left) if left else d.base_dist
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two masks are known to be the same."""
+    if one is other or isinstance(one, Tracer) or isinstance(other, Tracer):
+        return one is other
+    return np.array_equal(one, other)
 
 
 def _check(q: Distribution, p: Distribution) -> None:
@@ -129,7 +150,7 @@ def _check(q: Distribution, p: Distribution) -> None:
             f"KL(q‖p) is of distributions over the same space, got event shapes {q.event_shape} "
             f"of {name_of(q)} and {p.event_shape} of {name_of(p)}"
         )
-    beyond = mass_beyond(q, p)
+    beyond = "" if isinstance(_base(q), dist.Delta) else mass_beyond(q, p)
     if beyond:
         raise InputError(
             f"KL({name_of(q)}‖{name_of(p)}) is infinite: q has mass at {beyond}, where p has none; "
@@ -137,111 +158,25 @@ def _check(q: Distribution, p: Distribution) -> None:
         )
 
 
+def _check_finite(q: Any, p: Any) -> None:
+    point = isinstance(_base(q), dist.Delta)
+    if point and not isinstance(_base(p), dist.Delta) and not p.is_discrete:
+        raise InputError(
+            f"KL({name_of(q)}‖{name_of(p)}) is infinite: q is a point, where p has a density and "
+            "no mass; take a q with a density, or -p.log_prob(point) for a mode"
+        )
+
+
 def _factor(d: Any) -> tuple[Any, Any]:
-    """Mean and Cholesky factor."""
-    base: Any = _unwrapped(d)[0]
+    """Mean and Cholesky factor, of the distribution's whole shape."""
+    base, shape = _base(d), d.batch_shape + d.event_shape
+    factor: Any
+    loc, size = jnp.broadcast_to(base.loc, shape), shape[-1]
     if isinstance(base, dist.MultivariateNormal):
-        return base.loc, base.scale_tril
-    if isinstance(base, dist.LowRankMultivariateNormal):
-        return base.loc, jnp.linalg.cholesky(base.covariance_matrix)
-    loc, scale = jnp.broadcast_arrays(base.loc, base.scale)
-    return loc, scale[..., None] * jnp.eye(scale.shape[-1], dtype=scale.dtype)
-
-
-def _normal(q: Any, p: Any) -> Array:
-    ratio = (q.scale / p.scale) ** 2
-    return 0.5 * (ratio + ((q.loc - p.loc) / p.scale) ** 2 - 1 - jnp.log(ratio))
-
-
-def _bernoulli(q: Any, p: Any) -> Array:
-    on = jax.nn.log_sigmoid(q.logits) - jax.nn.log_sigmoid(p.logits)
-    off = jax.nn.log_sigmoid(-q.logits) - jax.nn.log_sigmoid(-p.logits)
-    return jax.nn.sigmoid(q.logits) * on + jax.nn.sigmoid(-q.logits) * off
-
-
-def _categorical(q: Any, p: Any) -> Array:
-    ours, theirs = jax.nn.log_softmax(q.logits), jax.nn.log_softmax(p.logits)
-    # A value that q never takes adds nothing, whatever p gives it.
-    taken = ours > -jnp.inf
-    difference = jnp.where(taken, ours, 0) - jnp.where(taken, theirs, 0)
-    return jnp.sum(jnp.exp(ours) * difference, axis=-1)
-
-
-def _laplace(q: Any, p: Any) -> Array:
-    distance = jnp.abs(q.loc - p.loc)
-    spread = (q.scale * jnp.exp(-distance / q.scale) + distance) / p.scale
-    return jnp.log(p.scale) - jnp.log(q.scale) + spread - 1
-
-
-def _poisson(q: Any, p: Any) -> Array:
-    return q.rate * (jnp.log(q.rate) - jnp.log(p.rate)) - q.rate + p.rate
-
-
-def _exponential(q: Any, p: Any) -> Array:
-    return jnp.log(q.rate) - jnp.log(p.rate) + p.rate / q.rate - 1
-
-
-def _gamma(q: Any, p: Any) -> Array:
-    a, b = _shape_and_rate(q)
-    c, d = _shape_and_rate(p)
-    return (
-        (a - c) * digamma(a) - gammaln(a) + gammaln(c) + c * (jnp.log(b) - jnp.log(d))
-        + a * (d - b) / b
-    )  # fmt: skip
-
-
-def _shape_and_rate(d: Any) -> tuple[Any, Any]:
-    if isinstance(d, dist.Exponential):
-        return jnp.ones_like(d.rate), d.rate
-    return d.concentration, d.rate
-
-
-def _beta(q: Any, p: Any) -> Array:
-    a, b, c, d = q.concentration1, q.concentration0, p.concentration1, p.concentration0
-    return (
-        betaln(c, d) - betaln(a, b) + (a - c) * digamma(a) + (b - d) * digamma(b)
-        + (c + d - a - b) * digamma(a + b)
-    )  # fmt: skip
-
-
-def _dirichlet(q: Any, p: Any) -> Array:
-    a, c = q.concentration, p.concentration
-    total = jnp.sum(a, axis=-1)
-    terms = gammaln(c) - gammaln(a) + (a - c) * (digamma(a) - digamma(total)[..., None])
-    return gammaln(total) - gammaln(jnp.sum(c, axis=-1)) + jnp.sum(terms, axis=-1)
-
-
-def _uniform(q: Any, p: Any) -> Array:
-    inside = (q.low >= p.low) & (q.high <= p.high)
-    ratio = jnp.log(p.high - p.low) - jnp.log(q.high - q.low)
-    return jnp.where(inside, ratio, jnp.inf)
-
-
-def _geometric(q: Any, p: Any) -> Array:
-    failures = jnp.exp(jax.nn.log_sigmoid(-q.logits) - jax.nn.log_sigmoid(q.logits))
-    return (
-        jax.nn.log_sigmoid(q.logits) - jax.nn.log_sigmoid(p.logits)
-        + failures * (jax.nn.log_sigmoid(-q.logits) - jax.nn.log_sigmoid(-p.logits))
-    )  # fmt: skip
-
-
-def _half_normal(q: Any, p: Any) -> Array:
-    ratio = (q.scale / p.scale) ** 2
-    return 0.5 * (ratio - 1 - jnp.log(ratio))
-
-
-_PAIRS: list[tuple[Any, Any, Callable[[Any, Any], Array]]] = [
-    (_BERNOULLIS, _BERNOULLIS, _bernoulli),
-    (_CATEGORICALS, _CATEGORICALS, _categorical),
-    (dist.Laplace, dist.Laplace, _laplace),
-    (dist.LogNormal, dist.LogNormal, _normal),  # of the logarithms
-    (dist.HalfNormal, dist.HalfNormal, _half_normal),
-    (dist.Poisson, dist.Poisson, _poisson),
-    (dist.Exponential, dist.Exponential, _exponential),
-    ((dist.Gamma, dist.Exponential), (dist.Gamma, dist.Exponential), _gamma),
-    (dist.Beta, dist.Beta, _beta),
-    (dist.Dirichlet, dist.Dirichlet, _dirichlet),
-    (dist.Uniform, dist.Uniform, _uniform),
-    ((dist.GeometricProbs, dist.GeometricLogits), (dist.GeometricProbs, dist.GeometricLogits),
-     _geometric),
-]  # fmt: skip
+        factor = base.scale_tril
+    elif isinstance(base, dist.LowRankMultivariateNormal):
+        factor = jnp.linalg.cholesky(base.covariance_matrix)
+    else:
+        scale = jnp.broadcast_to(base.scale, shape)[..., None]
+        factor = scale * jnp.broadcast_to(jnp.eye(size, dtype=scale.dtype), (*shape, size))
+    return loc, jnp.broadcast_to(factor, (*shape, size))

@@ -10,6 +10,8 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, constraints
 
+from tighter.distributions import kl
+
 
 class Bits(dist.BernoulliLogits):
     """Bernoulli of given log odds; draws are 0.0 and 1.0.
@@ -70,8 +72,7 @@ class OneHot(Distribution):
 
 
 def _kl(q: OneHot, p: OneHot) -> Array:
-    difference = jax.nn.log_softmax(q.logits) - jax.nn.log_softmax(p.logits)
-    return jnp.sum(q.mean * difference, axis=-1)
+    return kl(*(dist.CategoricalLogits(d.logits, validate_args=False) for d in (q, p)))
 
 
 _divergences: Any = dist.kl_divergence

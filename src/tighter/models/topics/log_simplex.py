@@ -17,6 +17,7 @@ from numpyro.distributions import Dirichlet, Distribution, biject_to, constraint
 from numpyro.distributions.transforms import ParameterFreeTransform
 
 from tighter.distributions.gamma import check_positive, log_gamma
+from tighter.distributions.kl import kl
 
 # Draws by which a logistic-normal's mean proportions are found.
 _DRAWS = 256
@@ -242,7 +243,7 @@ def laplace_of_dirichlet(concentration: Float[Array, " topics"]) -> LogisticNorm
 
 @kl_divergence.register(LogDirichlet, LogDirichlet)
 def _dirichlet_kl(p: LogDirichlet, q: LogDirichlet) -> Any:
-    return kl_divergence(
+    return kl(
         Dirichlet(p.concentration, validate_args=False),
         Dirichlet(q.concentration, validate_args=False),
     )
