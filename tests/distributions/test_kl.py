@@ -104,11 +104,11 @@ def doubles(columns):
     return np.asarray(columns, np.float64)
 
 
-def close(found, exact):
+def close(found, exact, rtol=2e-4):
     """To 2 · 10⁻⁴ nats, or as much of the value; infinite where float32 ends."""
     with np.errstate(over="ignore"):
         exact = np.where(exact < np.finfo(np.float32).max, exact, np.inf)
-    np.testing.assert_allclose(np.asarray(found, float), exact, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(np.asarray(found, float), exact, rtol=rtol, atol=2e-4)
 
 
 def test_gamma_functions_at_the_ends_of_float32():
@@ -117,7 +117,8 @@ def test_gamma_functions_at_the_ends_of_float32():
     close(kl(dist.Gamma(a, b), dist.Gamma(c, d)), of_gammas(*doubles(columns)))
     a, b, c, d = columns = corners(SHAPES, SHAPES, SHAPES, SHAPES)
     q, p = doubles(columns[:2]).T, doubles(columns[2:]).T
-    close(kl(dist.Beta(a, b), dist.Beta(c, d)), of_dirichlets(q, p))
+    # 10⁴ by a logarithm of 100, less about as much: three digits are left.
+    close(kl(dist.Beta(a, b), dist.Beta(c, d)), of_dirichlets(q, p), rtol=2e-3)
     a, c = jnp.repeat(corners(SHAPES, SHAPES)[..., None], 50, axis=2)
     a = a * jnp.linspace(1, 2, 50)[None]
     exact = of_dirichlets(doubles(a), doubles(c))
