@@ -248,20 +248,20 @@ def test_a_missing_word_in_those_of_other_programs(tmp_path, word):
 
 def test_a_word_that_may_be_a_category_stays_one_and_this_is_said(tmp_path):
     path = written(tmp_path, "a,alley\n1,None\n2,grvl\n3,pave\n")
-    with pytest.warns(UserWarning, match=r"'alley' has 'None' .* missing=\['None'\]"):
+    with pytest.warns(UserWarning, match=r"'alley' has 'None' .* missing_words=\['None'\]"):
         schema = infer_schema(read_table(path))
     assert schema.columns[1].categories == ("None", "grvl", "pave")
-    assert read_table(path, missing=["None"])["alley"].null_count() == 1
+    assert read_table(path, missing_words=["None"])["alley"].null_count() == 1
 
 
 def test_the_words_for_missing_cells_can_be_said(tmp_path):
     """NA is Namibia here, and -999 no temperature; both were once taken for what they are not."""
     path = written(tmp_path, "t,country\n-999,NA\n20.5,DE\n,FR\n")
-    frame = read_table(path, missing=["-999"])
+    frame = read_table(path, missing_words=["-999"])
     assert frame["t"].to_list() == [None, 20.5, None]
     assert frame["country"].to_list() == ["NA", "DE", "FR"]
     write_table(pl.DataFrame({"a": [1, 2], "b": ["None", "x"]}), tmp_path / "a.parquet")
-    assert read_table(tmp_path / "a.parquet", missing=["None"])["b"].to_list() == [None, "x"]
+    assert read_table(tmp_path / "a.parquet", missing_words=["None"])["b"].to_list() == [None, "x"]
 
 
 @pytest.mark.parametrize(

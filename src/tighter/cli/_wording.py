@@ -12,6 +12,7 @@ _OPTIONS = {
     "header": "--set data.header=",
     "hidden": "--set model.hidden=",
     "kinds": "--set data.kinds=",
+    "missing_words": "--set data.missing_words=",
     "max_given": "--max-given ",
     "missing": "--set model.missing=",
     "num_epochs": "--epochs ",

@@ -43,7 +43,8 @@ def impute(
 ) -> None:
     """Fill in a table's missing entries: expectations, and draws that carry the uncertainty.
 
-    Entries that are there stay as they are, and column types are kept.
+    Entries that are there stay as they are, to the byte where table and output are both .csv or
+    both .tsv, and column types are kept.
 
     Examples:
       tighter impute table.csv --out completed.csv
@@ -53,7 +54,7 @@ def impute(
       tighter impute new.csv --run runs/table-iwae-1
     """
     from tighter._errors import InputError
-    from tighter.data import read_table, write_table
+    from tighter.data import fill_csv, read_table, write_table
     from tighter.experiments.build import check_autoencoder
     from tighter.experiments.folder import open_run
     from tighter.experiments.imputing import impute_table
@@ -81,7 +82,8 @@ def impute(
     opened = open_run(run)
     if opened.schema is None:
         raise InputError(f"{run} was not trained on a table: name a run on a .csv or .parquet file")
-    frame = read_table(table, header=opened.configuration.data.header)
+    data = opened.configuration.data
+    frame = read_table(table, header=data.header, missing_words=data.missing_words)
     completed = impute_table(
         model,
         opened.schema,
@@ -91,12 +93,16 @@ def impute(
         seed=seed,
         announce=announce,
     )
-    written = [path]
-    write_table(completed.table, path)
-    for number, drawn in enumerate(completed.draws, start=1):
-        written.append(path.with_name(f"{path.stem}-{number}{path.suffix}"))
-        write_table(drawn, written[-1])
+    written = []
+    for number, filled in enumerate([completed.table, *completed.draws]):
+        written.append(path.with_name(f"{path.stem}-{number}{path.suffix}") if number else path)
+        if table.suffix.lower() == path.suffix.lower() != ".parquet":
+            fill_csv(table, frame, filled, written[-1])
+        else:
+            write_table(filled, written[-1])
     record = completed.record
+    if "not to be trusted" in record["verdict"]:
+        announce(f"warning: {record['verdict']}")
     files = [str(file) for file in written]
     if json:
         print_json({"run": str(run), "files": files, **record})
@@ -120,8 +126,10 @@ def _trained(
 ) -> tuple[Path, Any]:
     """A model trained on the table itself, and the folder of its run."""
     from tighter._errors import InputError
+    from tighter.data import read_table
     from tighter.experiments.configuration import Configuration, parse_settings
     from tighter.experiments.folder import new_run_path
+    from tighter.experiments.imputing import check_gaps
     from tighter.experiments.training_run import train
 
     if not table.is_file():
@@ -140,6 +148,9 @@ def _trained(
             options[section][key] = value
     configuration = Configuration().updated(parse_settings(settings), where="--set")
     configuration = configuration.updated(options, where="options")
+    data = configuration.data
+    frame = read_table(table, header=data.header, missing_words=data.missing_words)
+    check_gaps(frame, [name for name in frame.columns if name not in data.drop])
     run = new_run_path(configuration)
     outcome = train(
         configuration,

@@ -5,6 +5,7 @@ from tighter.data.binarization import Binarization, binarize, check_pixels
 from tighter.data.corpus import Corpus, Tokenizing, count_words
 from tighter.data.counts import read_counts
 from tighter.data.dataset import Dataset, Splits, split
+from tighter.data.filling import fill_csv
 from tighter.data.schema import Schema, infer_schema
 from tighter.data.sources import load
 from tighter.data.table import read_table, write_table
@@ -21,6 +22,7 @@ __all__ = [
     "binarize",
     "check_pixels",
     "count_words",
+    "fill_csv",
     "infer_schema",
     "load",
     "read_counts",

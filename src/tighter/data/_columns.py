@@ -145,7 +145,7 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
         if odd and dtype in _TEXT:
             warnings.warn(
                 f"column {series.name!r} has {listed(odd)} among its words, taken for a word too; "
-                f"missing={odd} makes it a missing cell",
+                f"missing_words={odd} makes it a missing cell",
                 stacklevel=2,
             )
     return Column(series.name, kind, categories, dtype)

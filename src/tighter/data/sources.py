@@ -45,7 +45,7 @@ def load(
     kinds: Mapping[str, str] = {},
     header: bool | None = None,
     target: str | None = None,
-    missing: Sequence[str] | None = None,
+    missing_words: Sequence[str] | None = None,
     pixels: bool | None = None,
 ) -> Splits:
     """Read a data set and split it.
@@ -72,8 +72,8 @@ def load(
             "unit", "count", …; see `infer_schema`).
         header: Whether the first line of a CSV file is a header; none to tell by its cells.
         target: The column of a table that is no part of an example but its label.
-        missing: Words of a CSV file that stand for missing cells, in place of the usual ones (see
-            `read_table`).
+        missing_words: Words of a CSV file that stand for missing cells, in place of the usual ones
+            (see `read_table`).
         pixels: Whether numbers of uint8 are pixels, to be divided by 255; none to take them for
             such where one is above 1.
 
@@ -94,11 +94,16 @@ def load(
         path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
         if path is not None and path.suffix.lower() in SUFFIXES and not path.is_dir():
             _refuse_array(source, array)
-            options = {"header": header, "missing": missing, "target": target}
+            options = {"header": header, "missing_words": missing_words, "target": target}
             datasets = {"train": _table(path, drop=drop, kinds=kinds, **options)}
         else:
             _refuse_table_options(
-                source, drop=drop, kinds=kinds, header=header, missing=missing, target=target
+                source,
+                drop=drop,
+                kinds=kinds,
+                header=header,
+                missing_words=missing_words,
+                target=target,
             )
             datasets = _read(source, array, pixels=pixels)
     except OSError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from tighter._errors import InputError
 from tighter._files import reading, without_panics
@@ -25,7 +26,7 @@ _BLOCK = 20_000  # rows whose cells are Python objects at a time
 
 
 def read_table(
-    path: str | Path, *, header: bool | None = None, missing: Sequence[str] | None = None
+    path: str | Path, *, header: bool | None = None, missing_words: Sequence[str] | None = None
 ) -> polars.DataFrame:
     r"""Read a CSV or Parquet file.
 
@@ -42,8 +43,8 @@ def read_table(
             if all are text (unless one occurs below in its column, and no column is of numbers),
             or if one of text stands over numbers and the others are different whole numbers or
             empty. Columns without a name are column_1, column_2, ….
-        missing: Words that stand for missing cells, in every column of text, in place of those
-            above: ["None", "-999"]. Empty cells of CSV are missing in any case.
+        missing_words: Words that stand for missing cells, in every column of text, in place of
+            those above: ["None", "-999"]. Empty cells of CSV are missing in any case.
 
     Returns:
         The table.
@@ -58,11 +59,11 @@ def read_table(
         if suffix == ".parquet":
             if header is not None:
                 raise InputError(f"header= is for CSV, and {path} is Parquet; leave it out")
-            frame = _without_words(_read_parquet(path), missing or ())
+            frame = _without_words(_read_parquet(path), missing_words or ())
         else:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 frame = _read_csv(
-                    stream, path, header=header, tab=suffix == ".tsv", missing=missing
+                    stream, path, header=header, tab=suffix == ".tsv", missing_words=missing_words
                 )
     except OSError as error:
         raise InputError(
@@ -83,23 +84,42 @@ def write_table(frame: polars.DataFrame, path: str | Path) -> None:
     Raises:
         InputError: If the suffix is another, or the file cannot be written.
     """
-    import polars as pl
-
     path = Path(path).expanduser()
     suffix = _suffix(path)
+    with written_whole(path) as stream:
+        if suffix == ".parquet":
+            frame.write_parquet(stream)
+        else:
+            frame.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A stream whose content takes the place of a file when all of it is there.
+
+    Raises:
+        InputError: If it cannot be written; the file is as it was then.
+    """
+    import polars as pl
+
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         with temporary.open("wb") as stream:
-            if suffix == ".parquet":
-                frame.write_parquet(stream)
-            else:
-                frame.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
+            yield stream
         os.replace(temporary, path)
     except (OSError, pl.exceptions.PolarsError) as error:
         cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise InputError(f"cannot write {path}: {cause}; check the path and the disk") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def separator_of(path: Path) -> str:
+    """What separates the cells of a CSV file that can be read."""
+    if _suffix(path) == ".tsv":
+        return "\t"
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return _separator(stream)
 
 
 def _suffix(path: Path) -> str:
@@ -135,7 +155,7 @@ def _read_csv(
     *,
     header: bool | None,
     tab: bool,
-    missing: Sequence[str] | None,
+    missing_words: Sequence[str] | None,
 ) -> polars.DataFrame:
     import polars as pl
 
@@ -171,14 +191,16 @@ def _read_csv(
         raise InputError(f"{path} is no CSV file ({error}); mend its quotes") from error
     cells, comma = pl.concat(blocks), separator == ";"
     if header is None:
-        header = _is_header(first, cells, comma=comma, missing=missing)
+        header = _is_header(first, cells, comma=comma, missing_words=missing_words)
     if header:
         names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
         refuse_duplicates(names, f"{path}: ")
         cells.columns = names
     else:
         cells = pl.concat([_block([first], names), cells])
-    return pl.DataFrame([_typed(column, comma=comma, missing=missing) for column in cells])
+    return pl.DataFrame(
+        [_typed(column, comma=comma, missing_words=missing_words) for column in cells]
+    )
 
 
 def _separator(stream: TextIO) -> str:
@@ -203,15 +225,17 @@ def _block(rows: list[list[str]], names: list[str]) -> polars.DataFrame:
 
 
 def _typed(
-    cells: polars.Series, *, comma: bool = False, missing: Sequence[str] | None = None
+    cells: polars.Series, *, comma: bool = False, missing_words: Sequence[str] | None = None
 ) -> polars.Series:
     """The cells as whole numbers, floats or booleans if all are, and as text otherwise."""
     import polars as pl
 
     cells = cells.str.strip_chars()
-    cells = cells.set(cells.is_in(list(MISSING if missing is None else ["", *missing])), None)
+    cells = cells.set(
+        cells.is_in(list(MISSING if missing_words is None else ["", *missing_words])), None
+    )
     words = cells
-    if missing is None:
+    if missing_words is None:
         cells = cells.set(cells.str.to_lowercase().is_in(list(AMONG_NUMBERS)), None)
     readings = [cells, cells.str.replace(",", ".", literal=True)] if comma else [cells]
     for read in readings:
@@ -225,13 +249,16 @@ def _typed(
 
 
 def _is_header(
-    first: list[str], cells: polars.DataFrame, *, comma: bool, missing: Sequence[str] | None
+    first: list[str], cells: polars.DataFrame, *, comma: bool, missing_words: Sequence[str] | None
 ) -> bool:
     import polars as pl
 
-    below = [_typed(column, comma=comma, missing=missing) for column in cells.head(50 * _SNIFFED)]
+    below = [
+        _typed(column, comma=comma, missing_words=missing_words)
+        for column in cells.head(50 * _SNIFFED)
+    ]
     over_numbers = [column.dtype.is_numeric() for column in below]
-    own = [_typed(pl.Series([cell]), comma=comma, missing=missing) for cell in first]
+    own = [_typed(pl.Series([cell]), comma=comma, missing_words=missing_words) for cell in first]
     texts = [len(cell) > 0 and cell[0] is not None and not cell.dtype.is_numeric() for cell in own]
     if all(texts):
         recurs = any(name.strip() in set(column) for name, column in zip(first, below, strict=True))

@@ -21,6 +21,8 @@ from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
 
 _NUMBERS, _DRAWS = 4_000_000, 250
+# Effective draws of which a mean is known to a third of a standard deviation.
+_FEW = 10
 # Beside the keys that a draw of z may split its own into, which are `fold_in(key, i)` from 0 up.
 _CHOICE, _COMPLETION = 2**32 - 1, 2**32 - 2
 
@@ -39,6 +41,18 @@ class Imputation(NamedTuple):
     values: np.ndarray
     draws: np.ndarray
     ess: np.ndarray
+
+    @property
+    def verdict(self) -> str:
+        """Whether to trust the values, in words; those of few effective draws are one draw's."""
+        few = int(np.sum(self.ess < _FEW))
+        if not few:
+            return f"every row has {_FEW} effective draws or more"
+        return (
+            f"{few} of {len(self.ess)} rows have fewer than {_FEW} effective draws, the least "
+            f"{self.ess.min():.1f}: not to be trusted there; train longer, with more draws in the "
+            "bound, or raise num_samples"
+        )
 
 
 class _Sums(NamedTuple):

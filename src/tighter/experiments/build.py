@@ -137,7 +137,7 @@ def build_data(configuration: Configuration) -> Splits:
         data.source,
         array=data.array,
         header=data.header,
-        missing=data.missing,
+        missing_words=data.missing_words,
         pixels=_are_pixels(configuration),
         drop=data.drop,
         kinds=_pairs(data.kinds, "data.kinds=age=count"),

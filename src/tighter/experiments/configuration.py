@@ -23,7 +23,7 @@ class DataConfiguration:
         source: "digits", a folder of IDX files, a .npy, .npz, .csv, .tsv or .parquet file.
         array: The array of a .npz file to take, where its names don't tell.
         header: Whether a table's first line holds names; left out, as it looks.
-        missing: Words of a CSV file that stand for missing cells, in place of the usual ones:
+        missing_words: Words of a CSV file that stand for missing cells, in place of the usual ones:
             "None", "-999".
         pixels: Whether numbers of uint8 are pixels, to be divided by 255; left out, they are,
             unless the observations are counts or codes.
@@ -43,7 +43,7 @@ class DataConfiguration:
     source: str = "digits"
     array: str | None = None
     header: bool | None = None
-    missing: tuple[str, ...] | None = None
+    missing_words: tuple[str, ...] | None = None
     pixels: bool | None = None
     drop: tuple[str, ...] = ()
     target: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -66,9 +66,8 @@ def impute_table(
             f"are {', '.join(table.columns)}"
         )
     xs = schema.encode(table.select(schema.names))
+    check_gaps(table, schema.names)
     missing = np.isnan(xs)
-    if not missing.any():
-        raise InputError("the table has no missing entry: there is nothing to fill in")
     rows = np.flatnonzero(missing.any(axis=1))
     announce(
         f"imputing {missing.sum()} entries in {len(rows)} of {len(xs)} rows, K = {num_samples}"
@@ -103,10 +102,23 @@ def impute_table(
         "missing": by_column,
         "num_samples": num_samples,
         "num_draws": num_draws,
+        "verdict": made.verdict,
         "median_ess": float(np.median(made.ess)),
         "least_ess": float(made.ess.min()),
     }
     return Completed(merged(made.values), [merged(draw) for draw in made.draws], record)
+
+
+def check_gaps(table: polars.DataFrame, names: Sequence[str]) -> None:
+    """Refuse a table with nothing to fill in.
+
+    Raises:
+        InputError: If no entry of the columns is missing.
+    """
+    gaps = [table[name].is_null() for name in names]
+    gaps += [table[name].is_nan() for name in names if table[name].dtype.is_float()]
+    if not any(gap.any() for gap in gaps):
+        raise InputError("the table has no missing entry: there is nothing to fill in")
 
 
 def _series(values: np.ndarray) -> polars.Series:
