@@ -216,3 +216,36 @@ def test_experts_in_turn_have_no_random_number_of_turns():
 
     with pytest.raises(ValueError, match="unequal turns"):
         sumo().batch(InTurn(), jnp.zeros(3), key=jax.random.key(0))
+
+
+def test_first_weights_that_are_zero():
+    """IWAE_1 … IWAE_4 of weights 0, 0, 1, e: while all are zero they share evenly."""
+    ell = jnp.array([-jnp.inf, -jnp.inf, 0.0, 1.0])
+    third, fourth = -np.log(3), np.log((1 + np.e) / 4)
+    share = 1 / (1 + np.e)
+    for combination, value, weights in (
+        ([0, 0, 0, 1], fourth, [0, 0, share, 1 - share]),
+        ([0, 0, -1, 2], 2 * fourth - third, [0, 0, 2 * share - 1, 2 - 2 * share]),
+        ([-1, 1, 0, 1], fourth, [-0.5, 0.5, share, 1 - share]),
+        ([0, -1, 0, 2], np.inf, [-0.5, -0.5, 2 * share, 2 - 2 * share]),
+        ([0, 2, -1, 0], -np.inf, [1, 1, -1, 0]),
+    ):
+        bound = Nested(jnp.array(combination, float))
+        np.testing.assert_allclose(bound(ell), value, rtol=1e-6)
+        np.testing.assert_allclose(bound.weights(ell), weights, atol=1e-6)
+        assert np.isfinite(bound.curvature(ell)).all()
+    nothing = Nested(jnp.array([0.0, -1.0, 2.0]))
+    assert nothing(jnp.full(3, -jnp.inf)) == -jnp.inf
+    assert Nested(jnp.array([0.0, 1.0]))(jnp.array([jnp.inf, 0.0])) == jnp.inf
+
+
+def test_large_log_weights_keep_their_digits():
+    """−1 for each of a thousand means but the last: the sum is of what they differ by."""
+    ell = (-1e4 + np.random.default_rng(0).normal(size=1000)).astype(np.float32)
+    combination = np.full(1000, -1.0)
+    combination[0], combination[-1] = 0, 999
+    means = np.logaddexp.accumulate(ell.astype(float)) - np.log(np.arange(1, 1001))
+    expected = combination @ means
+    # Of means that are rounded by 5e-4 it would be off by .3.
+    ours = Nested(jnp.asarray(combination, jnp.float32))(jnp.asarray(ell))
+    assert abs(ours - expected) < 2e-3

@@ -161,8 +161,15 @@ class Nested(Bound):
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """The combination; draws that no part of it takes may be anything but NaN."""
         used = self.combination != 0
-        means = _cumulative(log_weights) - jnp.log(jnp.arange(1, log_weights.shape[0] + 1))
-        return jnp.sum(jnp.where(used, self.combination * means, 0))
+        # Less the largest first, as the coefficients add up to one and are large.
+        center = jnp.max(jnp.where(jnp.isfinite(log_weights), log_weights, -jnp.inf))
+        center = jnp.where(jnp.isfinite(center), center, 0)
+        means = _cumulative(log_weights - center) - jnp.log(jnp.arange(1, used.shape[0] + 1))
+        finite = jnp.where(used & ~jnp.isinf(means), self.combination * means, 0)
+        # Means of weights that are all zero: infinite where their coefficients don't cancel.
+        zero = jnp.sum(jnp.where(means == -jnp.inf, self.combination, 0))
+        value = center + jnp.sum(finite) - jnp.where(zero == 0, 0, zero * jnp.inf)
+        return jnp.where(jnp.any(used & (means == jnp.inf)), jnp.inf, value)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$a_i = \sum_{j \ge i} v_j s_{ij}$ with $s_{ij} = e^{\ell_i - C_j}$."""
@@ -175,8 +182,13 @@ class Nested(Bound):
     def _power_sum(self, log_weights: Float[Array, " K"], power: int) -> Float[Array, " K"]:
         """The sum of v_j s_ij^power over j ≥ i, by a recursion from the last draw to the first."""
         total = _cumulative(log_weights)
+        # Weights that are zero share evenly while there is no other.
+        none = total == -jnp.inf
+        log_weights = jnp.where(none, 0, log_weights)
+        total = jnp.where(none, jnp.log(jnp.arange(1, total.shape[0] + 1)), total)
         share = jnp.exp(power * (log_weights - total))
         fall = jnp.exp(power * (total[:-1] - total[1:]))
+        fall = jnp.where(none[:-1] & ~none[1:], 0, fall)
         fall = jnp.concatenate([fall, jnp.zeros(1, fall.dtype)])
 
         def join(later: tuple[Array, Array], earlier: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -455,3 +455,12 @@ def test_names_of_no_estimator(name, words):
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_wake_phi_of_weights_that_are_all_zero():
+    """They share evenly, as a limit in which they vanish together."""
+    for draws, share in (([-np.inf] * 4, [0.25] * 4), ([np.inf, 0, -1, -2], [1, 0, 0, 0])):
+        model, score, path = WakePhi().coefficients(IWAE(), jnp.array(draws, jnp.float32))
+        np.testing.assert_allclose(model, share, atol=1e-7)
+        np.testing.assert_array_equal(score, model)
+        np.testing.assert_array_equal(path, 0)

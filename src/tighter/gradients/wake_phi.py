@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds import IWAE, Bound, as_bound
+from tighter.bounds._power_mean import shares
 from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
 
 
@@ -32,7 +32,7 @@ class WakePhi(Estimator):
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(w̃, w̃, 0)."""
-        normalized_weights = jax.nn.softmax(log_weights)
+        normalized_weights = shares(log_weights)
         return Coefficients(
             model=normalized_weights,
             score=normalized_weights,
