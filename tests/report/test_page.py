@@ -1,5 +1,6 @@
 """The page: whole, self-contained, escaped, repeatable, for every kind of run."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from tighter.report import write_report
+from tighter.report.latent import _groups, project
 
 from .conftest import CONFIGURATION, EVALUATION, MakeRun, epochs, examples, jsonl, pictures
 
@@ -216,12 +218,65 @@ def test_each_missing_file_names_the_command_that_makes_it(make_run: MakeRun):
     folder = make_run("a run")
     _, page = draw(folder)
     text = shown(page)
-    assert f"There is no log-likelihood yet. Run tighter evaluate '{folder}'" in text
+    assert "There is no log-likelihood yet. Run tighter evaluate 'a run'" in text
     assert "No epoch has been recorded yet. Run tighter train --data digits --bound iwae" in text
-    assert f"There are no samples yet. Run tighter evaluate '{folder}'" in text
-    assert f"There are no reconstructions yet. Run tighter evaluate '{folder}'" in text
-    assert f"Nothing was recorded for single examples. Run tighter evaluate '{folder}'" in text
-    assert f"To draw this page again, run tighter report '{folder}'" in text
+    assert "There are no samples yet. Run tighter evaluate 'a run'" in text
+    assert "There are no reconstructions yet. Run tighter evaluate 'a run'" in text
+    assert "Nothing was recorded for single examples. Run tighter evaluate 'a run'" in text
+    assert "To draw this page again, run tighter report 'a run'" in text
+    assert text.endswith("Next: score it on held-out data: tighter evaluate 'a run'")
+
+
+def test_what_to_do_next_is_the_last_line(full_run: Path):
+    assert shown(draw(full_run)[1]).endswith(
+        "Next: see what the bound hides: tighter diagnose digits-run"
+    )
+    doubted = EVALUATION | {"verdict_level": "fair", "verdict": "k̂ is above 0.7"}
+    (full_run / "evaluation.json").write_text(json.dumps(doubted))
+    text = shown(draw(full_run)[1])
+    assert text.endswith("tighter evaluate digits-run --method sandwich")
+    assert "Read this estimate with care. k̂ is above 0.7." in text
+
+
+def test_no_folder_of_the_machine_is_on_the_page(make_run: MakeRun):
+    place = "/home/ann/my data"
+    configuration = CONFIGURATION | {
+        "command": f"tighter train '/home/ann/runs/x' --data='{place}/wine.csv' --latent 4",
+        "configuration": {
+            "data": {"source": f"{place}/wine.csv", "sources": [f"{place}/a.txt", "b/c.txt"]},
+            "model": {"rate": "1/min", "other": "C:\\Users\\ann\\wine.csv"},
+        },
+    }
+    folder = make_run(configuration=configuration)
+    (folder / "sandwich.json").write_text("{")
+    text, page = draw(folder)
+    assert "ann" not in re.sub(r"[a-z]ann|ann[a-z]", "", text)
+    assert str(folder) not in text
+    assert "tighter train x --data=wine.csv --latent 4" in shown(page)
+    assert "a.txt, b/c.txt" in shown(page)
+    assert "1/min" in shown(page)
+    assert "'sandwich.json' can't be read" in shown(page)
+
+
+def test_the_training_curve_says_what_is_measured(full_run: Path):
+    text = shown(draw(full_run)[1])
+    assert "the mean over the epoch's batches, while the parameters moved; in validation" in text
+    assert "difference between data it was trained on" not in text
+
+
+def test_ten_labels_differ_by_more_than_color():
+    groups = _groups(project(np.eye(20)[:, :2], np.arange(20)))
+    assert len({marker for _, _, _, marker in groups[:10]}) == 10
+    assert len({(color, marker) for _, _, color, marker in groups}) == 20
+
+
+def test_binarized_examples_stand_beside_what_they_were(make_run: MakeRun):
+    made = pictures()
+    page = draw(make_run(pictures=made))[1].tags.count("img")
+    more = made | {"pixels": made["originals"], "reconstructed_draws": made["originals"] > 0.5}
+    four = draw(make_run("four", pictures=more))[1]
+    assert four.tags.count("img") == page + 2 * len(made["originals"])
+    assert "as the model saw it (binarized)" in shown(four)
 
 
 def test_strings_from_files_cannot_become_markup(make_run: MakeRun):

@@ -75,7 +75,7 @@ def test_what_the_page_says(run):
         "Of 5,000 words in 120 documents held out",
         "This estimate can be trusted.",
         "50.0% · NPMI 0.20 · C_v 0.50",
-        f"tighter topics {run} --transform new.txt",
+        "tighter topics letters-topics-1 --transform new.txt",
     ):
         assert words in shown(page), words
     assert text.count('<a href="#topic-') == 6

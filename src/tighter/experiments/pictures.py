@@ -31,6 +31,7 @@ def picture_arrays(
 ) -> dict[str, np.ndarray]:
     """Prior samples, reconstructions, encodings with their labels, and the grid of a 2-D latent."""
     sample_key, transform_key, reconstruct_key = jax.random.split(key, 3)
+    draw_key = jax.random.fold_in(reconstruct_key, 0)
     encoded = np.concatenate([splits.test.x, splits.train.x])[:_ENCODINGS]
     encoded = transform(jnp.asarray(encoded), key=transform_key)
     shown = encoded[: min(_RECONSTRUCTIONS, len(splits.test))]
@@ -38,17 +39,20 @@ def picture_arrays(
     # Where missing entries are latents as well, z is the part to look at.
     encoder = model.vae if isinstance(model, MissingNotAtRandom) else model
     arrays = {
-        "prior_samples": sample_means(model, sample_key, _SAMPLES),
-        "originals": shown,
-        "reconstructions": jax.jit(jax.vmap(model.reconstruct))(shown, keys),
         "encodings": jax.jit(jax.vmap(lambda x: _center(encoder.posterior(x)).reshape(-1)))(
             encoded
         ),
     }
-    if splits.train.schema is not None:  # columns of different units, to be seen side by side
-        spread = np.nanstd(splits.train.x, axis=0)
-        arrays["column_location"] = np.nanmean(splits.train.x, axis=0)
-        arrays["column_scale"] = np.where(spread > 0, spread, 1)
+    if splits.train.schema is None:  # the page of a table is drawn from table.json
+        rebuilt = jax.jit(jax.vmap(model.reconstruct))(shown, keys)
+        arrays["prior_samples"] = sample_means(model, sample_key, _SAMPLES)
+        arrays["originals"], arrays["reconstructions"] = shown, rebuilt
+        pixels = splits.test.x[: len(shown)]
+        if set(np.unique(shown)) <= {0.0, 1.0} and not np.array_equal(pixels, shown):
+            # What was binarized, and the reconstruction binarized as well, to be compared with it.
+            arrays["pixels"] = pixels
+            drawn = jax.random.bernoulli(draw_key, rebuilt)
+            arrays["reconstructed_draws"] = drawn.astype(rebuilt.dtype)
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
         arrays["encoding_labels"] = _codes(labels)[:_ENCODINGS]

@@ -11,6 +11,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from tighter._errors import InputError
 from tighter.data import Splits
@@ -37,6 +38,7 @@ from tighter.experiments.folder import (
 )
 from tighter.experiments.pictures import picture_arrays
 from tighter.experiments.scoring import score
+from tighter.experiments.table_record import table_record
 from tighter.objective import Objective
 from tighter.training import FitResult, Trainable, check_numbers, fit
 
@@ -145,6 +147,12 @@ def train(
 def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:
     """Store the arrays of the report's pictures in the run's folder."""
     key = jax.random.key(run.configuration.training.seed)
+    if splits.train.schema is not None:
+        try:
+            scored = dict(np.load(run.path / "evaluation.npz", allow_pickle=False))
+        except (OSError, ValueError):
+            scored = {}
+        write_json(run.path / "table.json", table_record(model, splits, scored, key=key))
     if is_diffusion(run.configuration):
         arrays = diffusion_pictures(model, splits, key=key)
     else:

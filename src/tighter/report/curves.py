@@ -119,7 +119,7 @@ def _mark_best(axes: Axes, curves: Curves) -> None:
 
 
 def _label_ends(axes: Axes, curves: Curves, *, nats_per_pixel: float) -> None:
-    """Write each curve's name and last value at its end, moved apart where they would overlap."""
+    """Write each curve's name at its end, moved apart where they would overlap."""
     ends: list[tuple[float, str, str]] = []
     for values, color, name in (
         (curves.training, TRAINING, "training"),
@@ -127,7 +127,7 @@ def _label_ends(axes: Axes, curves: Curves, *, nats_per_pixel: float) -> None:
     ):
         finite = values[np.isfinite(values)]
         if finite.size:
-            ends.append((float(finite[-1]), color, f"{name} {signed(finite[-1], 2)}"))
+            ends.append((float(finite[-1]), color, name))
     shifts = [0.0] * len(ends)
     if len(ends) == 2:
         distance = (ends[0][0] - ends[1][0]) / nats_per_pixel

@@ -27,7 +27,7 @@ def samples(
         return section("samples", title, _absent(record, "There are no samples yet."))
     # Originals, if there are any, tell better than samples whether rows are pictures.
     if not are_images(record.pictures.get("originals", drawn)) or not are_images(drawn):
-        return section("samples", title, _heat_rows(_in_unit(record, drawn), _unit(record)))
+        return section("samples", title, _heat_rows(drawn))
     tiles = to_tiles(drawn)
     shown = affordable(tiles, 60 if _are_small(tiles) else 30)
     cells = "".join(_tile(tiles.pixels[i]) for i in range(shown))
@@ -49,15 +49,21 @@ def reconstructions(record: RunRecord) -> str:
         line = remark(f"Originals and reconstructions differ in shape, {shapes}.")
         return section("reconstructions", title, line)
     if not are_images(originals):
-        pairs = _in_unit(record, originals), _in_unit(record, rebuilt)
-        return section("reconstructions", title, _line_pairs(*pairs, _unit(record)))
+        return section("reconstructions", title, _line_pairs(originals, rebuilt))
     above, below = to_tiles(originals), to_tiles(rebuilt)
     shown = affordable(above, 30 if _are_small(above) else 20, budget=250_000)
+    rows, caption = [above, below], "An example above and its reconstruction below."
+    pixels, drawn = (record.pictures.get(n) for n in ("pixels", "reconstructed_draws"))
+    if pixels is not None and drawn is not None and pixels.shape == drawn.shape == originals.shape:
+        rows = [to_tiles(part) for part in (pixels, originals, rebuilt, drawn)]
+        caption = (
+            "From above: an example, as the model saw it (binarized), its reconstruction (the"
+            " probability of each pixel), and a draw of it, to be compared with the second."
+        )
     cells = "".join(
-        f'<span class="pair">{_tile(above.pixels[i])}{_tile(below.pixels[i])}</span>'
+        f'<span class="pair">{"".join(_tile(row.pixels[i]) for row in rows)}</span>'
         for i in range(shown)
     )
-    caption = "In each pair, an example above and its reconstruction below."
     grid = _grid(
         cells, shown, "Originals above their reconstructions.", small=_are_small(above), pairs=True
     )
@@ -106,26 +112,13 @@ def _decoded_grid(grid: NDArray[Any]) -> str:
     return figure(image, caption, note)
 
 
-def _unit(record: RunRecord) -> str:
-    """What numbers of vectors are in: those of a table are standardized, column by column."""
-    table = "column_scale" in record.pictures
-    return "standard deviations from its column's mean" if table else "the data's unit"
-
-
-def _in_unit(record: RunRecord, rows: NDArray[Any]) -> NDArray[Any]:
-    location, scale = (record.pictures.get(f"column_{name}") for name in ("location", "scale"))
-    if location is None or scale is None or rows.shape[1:] != location.shape:
-        return rows
-    return (rows - location) / scale
-
-
-def _heat_rows(drawn: NDArray[Any], unit: str) -> str:
+def _heat_rows(drawn: NDArray[Any]) -> str:
     if not np.isfinite(drawn).any():
         return remark("The samples hold no finite values to draw.")
     rows = drawn[:_MOST_ROWS]
     height = 140 + 8 * len(rows)
-    wide = draw_rows(rows, width=960, height=height, unit=unit)
-    narrow = draw_rows(rows, width=380, height=height, unit=unit)
+    wide = draw_rows(rows, width=960, height=height)
+    narrow = draw_rows(rows, width=380, height=height)
     caption = (
         "What the model makes up: each row is the mean of p(x|z) for a fresh z from the prior,"
         " feature by feature."
@@ -133,7 +126,7 @@ def _heat_rows(drawn: NDArray[Any], unit: str) -> str:
     return figure(plots(wide, narrow), caption, _of(len(rows), len(drawn)), wide.note)
 
 
-def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any], unit: str) -> str:
+def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any]) -> str:
     shown = min(len(originals), _MOST_PANELS)
     limits = common_limits(originals[:shown], rebuilt[:shown])
     panels = "".join(
@@ -141,7 +134,7 @@ def _line_pairs(originals: NDArray[Any], rebuilt: NDArray[Any], unit: str) -> st
     )
     caption = (
         '<span class="key blue">Examples</span> and <span class="key orange">their'
-        f" reconstructions</span>, feature by feature, in {unit}."
+        " reconstructions</span>, feature by feature."
     )
     content = f'<div class="three">{panels}</div>'
     return figure(content, caption, _of(shown, len(originals)))

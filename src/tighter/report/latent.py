@@ -23,7 +23,8 @@ from tighter.report.words import count, counted, percent
 
 _MOST_POINTS = 5000
 _MOST_CATEGORIES = 20
-_MARKERS = ("o", "^")
+# One a category, so that color is not the only way to tell them apart.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
 class Plane(NamedTuple):
@@ -107,7 +108,11 @@ def draw_plane(plane: Plane) -> Drawing:
         groups = _groups(plane)
         for name, members, color, marker in groups:
             points = plane.points[members]
-            axes.plot(*points.T, marker=marker, color=color, label=name, **style)
+            size = style["markersize"] * (1.7 if marker.startswith("$") else 1)
+            axes.plot(
+                *points.T, **style | {"marker": marker, "color": color, "markersize": size},
+                label=name,
+            )  # fmt: skip
         if plane.labels is None:
             return ""
         if not plane.axes[1].startswith("spread"):
@@ -116,7 +121,7 @@ def draw_plane(plane: Plane) -> Drawing:
                     _name_group(figure, plane.points[members], name)
         legend = figure.legend(
             loc="outside lower center",
-            ncols=min(len(groups), 10),
+            ncols=min(len(groups), 5),
             handletextpad=0.1,
             columnspacing=1.0,
             markerscale=1.6 if many else 1.2,
@@ -128,7 +133,7 @@ def draw_plane(plane: Plane) -> Drawing:
 
     labels = "colored by label" if plane.labels is not None else "without labels"
     drawing = draw(
-        paint, name="latent", label=f"Encodings in two dimensions, {labels}.", width=460, height=460
+        paint, name="latent", label=f"Encodings in two dimensions, {labels}.", width=380, height=400
     )
     return Drawing(drawing.svg, plane.note)
 
@@ -144,12 +149,19 @@ def _groups(plane: Plane) -> list[tuple[str, NDArray[np.bool_], str, str]]:
             str(category),
             plane.labels == category,
             CATEGORIES[position % len(CATEGORIES)],
-            _MARKERS[position // len(CATEGORIES)],
+            _marker(int(category), position),
         )
         for position, category in enumerate(common)
     ]
     rest = ~np.isin(plane.labels, common)
     return groups if not rest.any() else [*groups, ("other", rest, MUTED, ".")]
+
+
+def _marker(category: int, position: int) -> str:
+    """The category itself where it is one digit; a shape elsewhere."""
+    if 0 <= category <= 9:
+        return f"${category}$"
+    return _MARKERS[(position + position // len(_MARKERS)) % len(_MARKERS)]
 
 
 def _name_group(figure: Figure, points: NDArray[np.float64], name: str) -> None:

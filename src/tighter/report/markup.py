@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tighter.report.measurements import Result
+from tighter.report.records import portable
 from tighter.report.theme import Drawing
 from tighter.report.words import Verdict
 
@@ -121,4 +122,4 @@ def _cell(value: Any) -> str:
         return ", ".join(f"{escaped(k)}: {_cell(v)}" for k, v in value.items()) or (
             '<span class="none">empty</span>'
         )
-    return escaped(value)
+    return escaped(portable(value) if isinstance(value, str) else value)

@@ -1,5 +1,6 @@
 """What was measured on a run: each a JSON file, some with arrays; others like it in results/."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,7 +60,7 @@ def read_measurement(directory: Path, name: str) -> Measurement | None:
     try:
         return Measurement(read_object(file), read_arrays(directory / f"{name}.npz"))
     except InputError as error:
-        return Measurement({}, {}, str(error))
+        return Measurement({}, {}, str(error).replace(f"{directory}{os.sep}", ""))
 
 
 class Result(NamedTuple):

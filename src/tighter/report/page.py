@@ -9,6 +9,7 @@ from tighter.report.measurements import read_measurement
 from tighter.report.records import RunRecord, number, section
 from tighter.report.sections import answer, footer, making, reliability, training
 from tighter.report.stylesheet import STYLESHEET
+from tighter.report.table import is_table, table_sections
 from tighter.report.topics import is_topics, lead, score, topics
 from tighter.report.topics_slider import POLICY, SCRIPT, STYLE
 from tighter.report.truth import truth
@@ -70,11 +71,13 @@ def _document(record: RunRecord, body: str, *, style: str = "", policy: str = ""
 
 
 def _of_autoencoder(record: RunRecord) -> list[str]:
+    drawn = (
+        table_sections(record) if is_table(record) else [samples(record), reconstructions(record)]
+    )
     return [
         answer(record),
         training(record),
-        samples(record),
-        reconstructions(record),
+        *drawn,
         latent_plane(record),
         reliability(record),
         truth(*(read_measurement(record.directory, n) for n in ("sandwich", "annealing"))),
@@ -85,10 +88,11 @@ def _of_autoencoder(record: RunRecord) -> list[str]:
 
 def _of_diffusion(record: RunRecord) -> list[str]:
     title, caption = "Samples", "What the model makes up, from noise alone."
+    drawn = [samples(record, title=title, caption=caption)]
     return [
         bound_and_terms(record),
         training(record),
-        samples(record, title=title, caption=caption),
+        *(table_sections(record) if is_table(record) else drawn),
     ]
 
 

@@ -5,7 +5,7 @@ import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -56,15 +56,20 @@ class RunRecord:
         """The run's name: that of its folder."""
         return self.directory.resolve().name or str(self.directory)
 
+    @property
+    def place(self) -> str:
+        """Where it is, without the folders of a machine."""
+        return portable(str(self.directory))
+
     def command(self, words: str) -> str:
         """A command line on this run, such as `tighter report runs/mnist`."""
-        return f"{words} {shlex.quote(str(self.directory))}"
+        return f"{words} {shlex.quote(self.place)}"
 
     def remedy(self, file: str) -> str:
         """The command that makes a missing file of this run."""
         if file in _MADE_BY:
             return self.command(_MADE_BY[file])
-        return str(self.configuration.get("command") or "tighter train")
+        return portable_command(str(self.configuration.get("command") or "tighter train"))
 
 
 def read_run(directory: Path) -> RunRecord:
@@ -104,6 +109,24 @@ def read_run(directory: Path) -> RunRecord:
         examples=_read_examples(directory / EXAMPLES),
         pictures=_read_pictures(directory / PICTURES),
     )
+
+
+def portable(text: str) -> str:
+    """Of an absolute path its last part; a page is made to be shown, and its machine is not."""
+    absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
+    return PureWindowsPath(text).name or text if absolute else text
+
+
+def portable_command(command: str) -> str:
+    """A command line without the folders of a machine."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    parts = [word.rpartition("=") for word in words]
+    if not any(portable(last) != last for *_, last in parts):
+        return command
+    return shlex.join("".join((*start, portable(last))) for *start, last in parts)
 
 
 def number(value: object) -> float:

@@ -23,7 +23,14 @@ from tighter.report.markup import (
     verdict_box,
 )
 from tighter.report.measurements import read_results
-from tighter.report.records import EVALUATION, EXAMPLES, METRICS, RunRecord, number
+from tighter.report.records import (
+    EVALUATION,
+    EXAMPLES,
+    METRICS,
+    RunRecord,
+    number,
+    portable_command,
+)
 from tighter.report.words import count, decimals, percent, signed, verdict, with_error
 
 
@@ -69,11 +76,17 @@ def training(record: RunRecord) -> str:
         return section("training", title, summary, line, notes)
     wide = draw_bounds(curves, width=960, height=340)
     narrow = draw_bounds(curves, width=380, height=300)
-    caption = "The bound on the log-likelihood at each epoch; higher is better."
-    if curves.best is not None:
-        caption += (
-            " The shaded gap is the difference between data it was trained on and data held out."
-        )
+    caption = (
+        "The bound on the log-likelihood at each epoch; higher is better. In training it is the"
+        " mean over the epoch's batches, while the parameters moved"
+    )
+    caption += (
+        "; in validation that of held-out examples, at the parameters after the epoch. So the"
+        " shaded gap is not the generalization gap alone: early on training lags behind, and may be"
+        " below."
+        if curves.best is not None
+        else "."
+    )
     return section(
         "training", title, summary, figure(plots(wide, narrow), caption, wide.note), notes
     )
@@ -123,7 +136,7 @@ def reliability(record: RunRecord) -> str:
 def making(record: RunRecord) -> str:
     """The command, the settings, the versions."""
     recorded = record.configuration
-    command = recorded.get("command")
+    command = portable_command(str(recorded.get("command") or ""))
     block = (
         f'<p>The command that made this run:</p><pre class="copy"><code>{escaped(command)}</code>'
         "</pre>"
@@ -177,7 +190,7 @@ def _errors(evaluation: Mapping[str, Any], draws: float) -> list[tuple[str, str,
         entries.append(("Bound, as trained", told("bound", "bound_standard_error"), "nats"))
     if not math.isnan(number(evaluation.get("bound_gap"))):
         gap = told("bound_gap", "bound_gap_standard_error")
-        entries.append(("Log-likelihood − bound", gap, "nats, same examples"))
+        entries.append(("Log-likelihood − bound", gap, "nats"))
     return entries
 
 
@@ -186,14 +199,14 @@ def _best(record: RunRecord) -> list[tuple[str, str, str]]:
     if curves.best is None:
         return []
     value, epoch = curves.validation[curves.best], curves.epochs[curves.best]
-    return [("Best validation bound", signed(value, 2), f"nats, epoch {epoch:.0f}")]
+    errors = record.metrics.get("validation_error")
+    error = math.nan if errors is None else float(errors[curves.best])
+    told = with_error(float(value), error)
+    return [("Best validation bound", told, f"nats, epoch {epoch:.0f}")]
 
 
 def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
     entries = []
-    bounds = finite(record.metrics.get("bound", np.empty(0)))
-    if bounds.size:
-        entries.append(("Last training bound", signed(bounds[-1], 2), "nats"))
     steps = finite(record.metrics.get("step", np.empty(0)))
     epochs = count(len(record.metrics["epoch"]))
     entries.append(("Epochs", epochs, f"{count(steps.max())} steps" if steps.size else ""))
@@ -204,12 +217,46 @@ def _progress(record: RunRecord) -> list[tuple[str, str, str]]:
     return entries
 
 
+def next_step(record: RunRecord) -> str:
+    """What to do next, by what was measured so far."""
+    topics = record.configuration.get("kind") == "topics"
+    settings = record.configuration.get("configuration")
+    model = settings.get("model") if isinstance(settings, Mapping) else None
+    diffusion = isinstance(model, Mapping) and model.get("kind") == "diffusion"
+
+    def lacks(name: str) -> bool:
+        return not read_results(record.directory, name)
+
+    if record.evaluation is None:
+        remedy = record.command("tighter topics --resume") if topics else record.remedy(EVALUATION)
+        return f"score it on held-out data: {code(remedy)}"
+    if topics:
+        unseen = f"{record.command('tighter topics')} --transform new.txt"
+        return f"find these topics in other texts: {code(unseen)}"
+    if diffusion:
+        return f"draw from it: {code(record.command('tighter sample'))}"
+    if verdict(record.evaluation).level != "good":
+        if lacks("sandwich"):
+            bounds = code(record.command("tighter evaluate") + " --method sandwich")
+            return f"learn how far off the estimate is, by bounds from both sides: {bounds}"
+        wider = code("--posterior flow")
+        return f"train again with a wider posterior ({wider}), so that its weights can be trusted"
+    for name, why, command in (
+        ("diagnosis", "see what the bound hides", "tighter diagnose"),
+        ("comparison", "see which bound and estimator suit it", "tighter compare"),
+    ):
+        if lacks(name):
+            return f"{why}: {code(record.command(command))}"
+    return f"draw from it: {code(record.command('tighter sample'))}"
+
+
 def footer(record: RunRecord) -> str:
-    """How to draw the page again."""
+    """How to draw the page again, and what to do next."""
     again = code(record.command("tighter report"))
     return (
-        f"<footer><p>Drawn by tighter from the files in {code(str(record.directory))}, without"
+        f"<footer><p>Drawn by tighter from the files in {code(record.place)}, without"
         f" the model. To draw this page again, run {again}</p>"
         "<p>On k̂: Vehtari, Simpson, Gelman, Yao &amp; Gabry, “Pareto Smoothed Importance"
-        " Sampling”, Journal of Machine Learning Research 25, 2024.</p></footer>"
+        " Sampling”, Journal of Machine Learning Research 25, 2024.</p>"
+        f'<p class="next"><b>Next:</b> {next_step(record)}</p></footer>'
     )

@@ -89,6 +89,28 @@ figcaption::before {
 .key { white-space: nowrap; }
 .key.blue { color: var(--blue); } .key.amber { color: var(--amber); }
 .key.orange { color: var(--orange); }
+h3 { font-size: 15px; font-weight: 600; margin: 0 0 4px; overflow-wrap: anywhere; }
+.column { min-width: 0; }
+.bars { list-style: none; margin: 0; padding: 0; font-size: 14px; }
+.bars li {
+  display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 2fr) 3.6em; gap: 2px 10px;
+  align-items: center; padding: 3px 0;
+}
+.bars span { overflow-wrap: anywhere; line-height: 1.25; }
+.bars i { display: block; height: 9px; min-width: 1px; background: var(--blue); }
+.bars i + i { background: var(--orange); margin-top: 1px; }
+.bars small { font-size: 12px; line-height: 1.2; color: var(--muted); text-align: right; }
+.pairs-of {
+  display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 24px 32px;
+}
+.results th, .results td { text-align: left; padding: 5px 14px 5px 0; }
+.results thead th { color: var(--muted); }
+.results tbody th { color: var(--ink); overflow-wrap: anywhere; min-width: 9em; }
+.results .chosen td { font-weight: 600; }
+.by-column td { white-space: nowrap; }
+.by-column td:last-child { white-space: normal; color: var(--muted); overflow-wrap: anywhere; }
+.strange td:nth-child(-n + 2) { white-space: nowrap; }
+#result .wide { margin-bottom: -10px; }
 .missing { color: var(--muted); font-size: 15px; overflow-wrap: anywhere; }
 #result .missing { margin-top: 8px; }
 .missing + .stats { margin-top: 16px; }
@@ -120,6 +142,7 @@ footer {
   margin-top: 34px; padding-top: 18px; padding-bottom: 44px; color: var(--muted); font-size: 13.5px;
 }
 footer p + p { margin-top: 6px; }
+footer .next { margin-top: 16px; color: var(--ink); font-size: 16px; }
 @media (max-width: 860px) {
   .tiles { grid-template-columns: repeat(var(--middle), minmax(0, 96px)); }
   .one figure { grid-template-columns: minmax(0, 1fr); }
@@ -135,7 +158,7 @@ footer p + p { margin-top: 6px; }
   .stats { grid-template-columns: repeat(2, minmax(0, 1fr)); }
   .stats small { display: block; }
   .tiles { grid-template-columns: repeat(var(--narrow), minmax(0, 1fr)); }
-  .two, .three { grid-template-columns: minmax(0, 1fr); }
+  .two, .three, .pairs-of { grid-template-columns: minmax(0, 1fr); }
   .plot.on-wide { display: none; }
   .plot.on-narrow { display: block; }
 }

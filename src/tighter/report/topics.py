@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,8 @@ def topics(record: RunRecord) -> str:
         if len(words) != len(rows):
             raise InputError(f"topics.json tells of {len(rows)} topics, topics.npz {len(words)}")
     except InputError as error:
-        return section("topics", "Topics", remark(escaped(error)))
+        told = str(error).replace(f"{record.directory}{os.sep}", "")
+        return section("topics", "Topics", remark(escaped(told)))
     wide, narrow = draw_map(rows, width=960, height=560), draw_map(rows, width=380, height=400)
     picture = figure(
         plots(wide, narrow),

@@ -10,7 +10,7 @@ from tighter.report.measurements import Measurement
 from tighter.report.theme import GOOD, POOR, Drawing, draw, plain_logarithmic
 from tighter.report.words import count, with_error
 
-_SIZE = {"width": 480, "height": 280}
+_SIZE = {"width": 380, "height": 260}
 
 
 def truth(sandwich: Measurement | None, annealing: Measurement | None) -> str:

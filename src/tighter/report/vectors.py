@@ -10,9 +10,7 @@ from tighter.report.theme import INK, TRAINING, VALIDATION, Drawing, draw
 _MOST_MARKERS = 40
 
 
-def draw_rows(
-    rows: NDArray[np.floating], *, width: int, height: int, unit: str = "the data's unit"
-) -> Drawing:
+def draw_rows(rows: NDArray[np.floating], *, width: int, height: int) -> Drawing:
     """Draw vectors, (n, D), one below the other, their values as colors."""
 
     def paint(figure: Figure) -> str:
@@ -28,7 +26,7 @@ def draw_rows(
         axes.set_xlabel("feature (index)")
         axes.set_ylabel("sample (index)")
         bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=30)
-        bar.set_label(f"value ({unit})")
+        bar.set_label("value (the data's unit)")
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         return "" if np.isfinite(rows).all() else "Values that aren't finite are left blank."
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from tighter.report.records import RunRecord, section
+from tighter.report.records import RunRecord, portable, section
 
 _ACRONYMS = {
     word.lower(): word
@@ -94,7 +94,7 @@ def described(record: RunRecord) -> str:
     if model.get("latent") is not None:
         line += f" with {model['latent']} latent dimensions"
     if data.get("source"):
-        line += f", trained on {data['source']}"
+        line += f", trained on {portable(str(data['source']))}"
     if objective.get("bound"):
         line += f" by the {_name(objective['bound'])} bound"
         if objective.get("num_samples") is not None:
@@ -116,7 +116,7 @@ def _diffusion_described(
     line = f"A diffusion model in {f'{steps} steps' if steps else 'continuous time'}"
     line += f", {chosen.get('denoiser')} denoiser, {chosen.get('schedule')} schedule"
     if data.get("source"):
-        line += f", trained on {data['source']}"
+        line += f", trained on {portable(str(data['source']))}"
     return line + (f", {training['epochs']} epochs" if training.get("epochs") is not None else "")
 
 
@@ -125,7 +125,8 @@ def verdict(record: Mapping[str, Any]) -> Verdict:
     said, level = record.get("verdict"), record.get("verdict_level")
     if not isinstance(said, str) or not isinstance(level, str) or level not in _TITLES:
         return Verdict("unknown", _TITLES["unknown"], "No verdict was recorded: evaluate again.")
-    return Verdict(level, _TITLES[level], f"{said[:1].upper()}{said[1:]}.")
+    start = said[:1] if said.startswith("k̂") else said[:1].upper()
+    return Verdict(level, _TITLES[level], f"{start}{said[1:]}.")
 
 
 def _name(word: object) -> str:
