@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._summary import summary
 from tighter.distributions import draw
 
 # Below this, after Bonferroni, ranks are not what a calibrated posterior would have.
@@ -59,6 +60,9 @@ class Calibration(NamedTuple):
         if shifted:
             kind = f"too {'low' if shift > 0 else 'high'}"
         return f"not calibrated: posteriors are {kind} ({told})"
+
+    def __repr__(self) -> str:
+        return summary(self, self.verdict)
 
 
 def simulation_based_calibration(

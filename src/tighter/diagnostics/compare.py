@@ -19,6 +19,7 @@ from rich.progress import track
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._rows import rows_of_batch
+from tighter._summary import summary
 from tighter.bounds import ELBO, IWAE, Bound
 from tighter.diagnostics.gradient_noise import check_replicates, summarize, value_statistics
 from tighter.diagnostics.measurements import LeftOut, Row, label, with_common_signals
@@ -102,6 +103,10 @@ class Comparison:
         told = [f"left out: {_some(names)}: {reason}" for reason, names in reasons.items()]
         parts += ["\n".join(told)] if told else []
         return "\n\n".join([*parts, f"Recommended: {self.recommendation}"])
+
+    def __repr__(self) -> str:
+        told = f"{len(self.rows)} rows of {self.num_replicates:,} replicates"
+        return summary(self, told, f"recommended: {self.recommendation}")
 
 
 def compare(

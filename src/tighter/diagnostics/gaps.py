@@ -17,6 +17,7 @@ from tighter._errors import InputError
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
+from tighter._summary import fields_of, mean_of, summary
 from tighter.bounds import ELBO
 from tighter.diagnostics._free_parameters import check_free_parameters, free_parameters
 from tighter.diagnostics._posteriors import (
@@ -47,6 +48,9 @@ class GapErrors(NamedTuple):
     amortization_gap: Float[np.ndarray, " batch"]
     approximation_gap: Float[np.ndarray, " batch"]
 
+    def __repr__(self) -> str:
+        return fields_of(self)
+
 
 class InferenceGaps(NamedTuple):
     """What lies between the ELBO and log p(x), in nats, one an example; NumPy's mean averages.
@@ -70,6 +74,10 @@ class InferenceGaps(NamedTuple):
     approximation_gap: Float[np.ndarray, " batch"]
     ess: Float[np.ndarray, " batch"]
     standard_error: GapErrors
+
+    def __repr__(self) -> str:
+        names = ("amortization_gap", "approximation_gap")
+        return summary(self, *(f"{name} {mean_of(getattr(self, name))}" for name in names))
 
 
 def inference_gaps(

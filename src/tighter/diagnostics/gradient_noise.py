@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._examples import admitted
+from tighter._summary import quantity, summary
 from tighter.diagnostics.jackknife import (
     Interval,
     jackknife_error,
@@ -95,6 +96,11 @@ class PooledNoise:
     def _squared_snrs(self) -> Float[np.ndarray, " all_and_groups"]:
         return ratio_of(self.signals, self.variances)
 
+    def __repr__(self) -> str:
+        low, high = self.snr_interval
+        told = f"SNR {quantity(self.snr)}, 95 % interval {quantity(low)} to {quantity(high)}"
+        return summary(self, told, f"{self.num_coordinates:,} coordinates")
+
 
 @dataclasses.dataclass(frozen=True)
 class GradientNoise:
@@ -153,6 +159,12 @@ class GradientNoise:
     def phi_snr_squared_per_second(self) -> float | None:
         """What a second buys for φ."""
         return None if self.phi is None else self.phi.snr**2 / self.seconds
+
+    def __repr__(self) -> str:
+        both = {"theta": self.theta, "phi": self.phi}
+        pools = [f"{name} {pool}" for name, pool in both.items() if pool is not None]
+        bound = f"bound {quantity(self.value, self.value_error)} nats"
+        return summary(self, bound, *pools, f"{self.num_replicates:,} replicates")
 
 
 def gradient_noise(

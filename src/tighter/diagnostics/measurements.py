@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from tighter._summary import quantity, summary
 from tighter.bounds import Bound
 from tighter.diagnostics.gradient_noise import PooledNoise
 from tighter.diagnostics.jackknife import jackknife_error
@@ -126,6 +127,10 @@ class Row:
                 "snr_squared_per_second": pool.snr**2 / self.seconds,
             }
         return record
+
+    def __repr__(self) -> str:
+        name = f"{self.bound}, K = {self.num_samples}, {self.gradient}"
+        return summary(self, name, f"bound {quantity(self.value, self.value_error)} nats")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._rows import Rows
+from tighter._summary import fields_of, quantity, summary
 from tighter.diagnostics._index_information import (
     full_normal,
     index_information,
@@ -55,6 +56,9 @@ class SurgeryTerms(NamedTuple):
     index_code_mutual_information: Float[np.ndarray, "*latent"]
     marginal_kl: Float[np.ndarray, "*latent"]
 
+    def __repr__(self) -> str:
+        return fields_of(self)
+
 
 class SurgeryErrors(NamedTuple):
     """Monte Carlo standard errors, in nats; zero where a closed form was used."""
@@ -77,6 +81,9 @@ class UnitSurgery(NamedTuple):
     index_code_mutual_information: Float[np.ndarray, " latent"]
     marginal_kl: Float[np.ndarray, " latent"]
     standard_error: SurgeryTerms
+
+    def __repr__(self) -> str:
+        return fields_of(self)
 
 
 class ElboSurgery(NamedTuple):
@@ -109,6 +116,11 @@ class ElboSurgery(NamedTuple):
     num_evaluated: int
     num_samples: int
     closed_form: bool
+
+    def __repr__(self) -> str:
+        errors = self.standard_error._asdict()
+        terms = (f"{name} {quantity(getattr(self, name), error)}" for name, error in errors.items())
+        return summary(self, f"nats of {self.num_examples:,} examples: {', '.join(terms)}")
 
 
 def elbo_surgery(

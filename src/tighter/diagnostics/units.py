@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._rows import Rows
+from tighter._summary import quantity, summary
 from tighter.diagnostics._against_prior import against_prior
 from tighter.diagnostics._posteriors import (
     check_counts,
@@ -65,6 +66,10 @@ class ActiveUnits(NamedTuple):
         """How many units are active in each part of z."""
         return {name: int(self.active[units].sum()) for name, units in self.parts.items()}
 
+    def __repr__(self) -> str:
+        told = f"{self.count} of {self.variance.size} units vary"
+        return summary(self, told, f"{self.num_examples:,} examples", *self.warnings)
+
 
 class AggregatedPosterior(NamedTuple):
     """Encodings, one draw an example, against the prior, unit by unit.
@@ -92,6 +97,11 @@ class AggregatedPosterior(NamedTuple):
     sample_quantiles: Float[np.ndarray, "latent levels"]
     compared_with: str
     num_examples: int
+
+    def __repr__(self) -> str:
+        furthest = f"unit {int(np.argmax(self.statistic))}, {quantity(np.max(self.statistic))}"
+        told = f"Kolmogorov–Smirnov distance from the prior at most that of {furthest}"
+        return summary(self, told, f"{self.num_examples:,} examples")
 
 
 def active_units(

@@ -20,6 +20,7 @@ from scipy.special import expit, logsumexp
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
+from tighter._summary import mean_of, quantity, summary
 from tighter.distributions import check_posterior, draw, name_of
 from tighter.evaluation.chains import Annealing, anneal_block
 from tighter.evaluation.log_likelihood import rows_of_all
@@ -63,6 +64,11 @@ class AnnealedLogLikelihood(NamedTuple):
     ess: Float[np.ndarray, " batch"]
     acceptance: Float[np.ndarray, " batch"]
     step_size: Float[np.ndarray, " batch"]
+
+    def __repr__(self) -> str:
+        told = f"acceptance {quantity(np.mean(self.acceptance))}"
+        ess = f"median ESS {quantity(np.median(self.ess))}"
+        return summary(self, mean_of(self.value, self.standard_error), told, ess)
 
 
 def annealed_log_likelihood(

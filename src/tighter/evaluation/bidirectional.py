@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._summary import mean_of, summary
 from tighter.distributions import draw
 from tighter.evaluation.annealing import AnnealedLogLikelihood, Transition, anneal, settle
 
@@ -56,6 +57,10 @@ class Bidirectional(NamedTuple):
             "posterior draws are known; on other data annealing gives the lower bound alone, and "
             "the gap here says how far off the same settings are where the model is right."
         )
+
+    def __repr__(self) -> str:
+        gap = f"upper − lower is {mean_of(self.gap, of='simulated examples')}"
+        return summary(self, gap)
 
 
 def bidirectional(

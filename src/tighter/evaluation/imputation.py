@@ -17,6 +17,7 @@ from tighter._examples import admitted
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
+from tighter._summary import quantity, summary
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
 
@@ -53,6 +54,11 @@ class Imputation(NamedTuple):
             f"{self.ess.min():.1f}: not to be trusted there; train longer, with more draws in the "
             "bound, or raise num_samples"
         )
+
+    def __repr__(self) -> str:
+        num, shape = self.values.shape[0], tuple(self.values.shape[1:])
+        told = f"{num:,} examples of shape {shape}, {self.draws.shape[0]:,} draws of each"
+        return summary(self, told, f"median ESS {quantity(np.median(self.ess))}", self.verdict)
 
 
 class _Sums(NamedTuple):

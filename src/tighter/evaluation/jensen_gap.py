@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
+from tighter._summary import mean_of, quantity, summary
+
 
 class JensenGap(NamedTuple):
     r"""The fit of $L_K = \log p(x) - \frac{\chi^2}{2K} + \frac{c}{K^2}$ to bounds of several K.
@@ -26,6 +28,10 @@ class JensenGap(NamedTuple):
     log_likelihood_standard_error: Float[np.ndarray, " batch"]
     half_chi_square: Float[np.ndarray, " batch"]
     half_chi_square_standard_error: Float[np.ndarray, " batch"]
+
+    def __repr__(self) -> str:
+        told = mean_of(self.log_likelihood, self.log_likelihood_standard_error)
+        return summary(self, told, f"median ½χ² {quantity(np.median(self.half_chi_square))}")
 
 
 def fit_jensen_gap(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._summary import quantity, summary
 from tighter.evaluation.posterior_check import weighed_draws
 from tighter.evaluation.smoothing import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED
@@ -62,6 +63,10 @@ class LeaveOneOut(NamedTuple):
             f"k̂ is above {TRUSTED} for {bad:,} of {known.size:,} data, {known.max():.2f} at worst: "
             "not to be trusted there; leave each of these out and fit again"
         )
+
+    def __repr__(self) -> str:
+        elpd = quantity(self.elpd, self.standard_error)
+        return summary(self, f"elpd {elpd} nats of {self.pointwise.size:,} data", self.verdict)
 
 
 def leave_one_out(

@@ -18,6 +18,7 @@ from tighter._examples import admitted
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows, rows_of_batch
+from tighter._summary import mean_of, summary
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.psis import pareto_tail, tail_size
 from tighter.evaluation.verdicts import Verdict, verdict
@@ -69,6 +70,9 @@ class LogLikelihood(NamedTuple):
     def verdict(self) -> Verdict:
         """Whether to trust the values, in words."""
         return verdict(self.pareto_k, self.standard_error, self.value)
+
+    def __repr__(self) -> str:
+        return summary(self, mean_of(self.value, self.standard_error), str(self.verdict))
 
 
 class _Sums(NamedTuple):

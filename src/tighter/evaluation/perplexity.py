@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key
 from tighter._errors import InputError
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
+from tighter._summary import quantity, summary
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import log_likelihood
 from tighter.models.topics.documents import checked_documents
@@ -31,6 +32,15 @@ class Perplexity(NamedTuple):
     standard_error: float
     monte_carlo_error: float
     log_probability: Float[np.ndarray, " documents"]
+
+    def __repr__(self) -> str:
+        told = quantity(self.value, self.standard_error)
+        return summary(
+            self,
+            told,
+            f"{self.log_probability.size:,} documents",
+            f"Monte Carlo error {quantity(self.monte_carlo_error)}",
+        )
 
 
 def perplexity(

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._summary import quantity, summary
 from tighter.data.examples import check_finite
 from tighter.distributions import draw
 from tighter.evaluation.smoothing import smoothed_weights
@@ -105,6 +106,10 @@ class PosteriorCheck(NamedTuple):
         picked = np.minimum(picked, len(cumulative) - 1)
         picked = picked[np.asarray(jax.random.permutation(order, num))]
         return jax.tree.map(lambda leaf: leaf[picked], self.draws)
+
+    def __repr__(self) -> str:
+        evidence = quantity(self.log_evidence, self.standard_error)
+        return summary(self, f"log evidence {evidence} nats", self.verdict)
 
 
 def posterior_check(

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from tighter._summary import fields_of
 from tighter.evaluation.generalized_pareto import GeneralizedPareto, fit_excesses, quartile
 from tighter.evaluation.verdicts import TRUSTED
 
@@ -39,6 +40,9 @@ class ParetoTail(NamedTuple):
     shape: Float[np.ndarray, " batch"]
     log_raw: Float[np.ndarray, " batch"]
     log_smoothed: Float[np.ndarray, " batch"]
+
+    def __repr__(self) -> str:
+        return fields_of(self)
 
 
 def pareto_tail(largest: Float[np.ndarray, "batch tail_and_one"]) -> ParetoTail:

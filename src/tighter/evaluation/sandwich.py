@@ -16,6 +16,7 @@ from tighter._errors import InputError
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
+from tighter._summary import mean_of, quantity, summary
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import rows_of_all
 from tighter.evaluation.psis import pareto_k, tail_size
@@ -84,6 +85,10 @@ class Sandwich(NamedTuple):
             )
         factor = (gap[still] / self.gap).max() * 1.5
         return head + f"the gaps fall like 1/draws: take about {_round(factor)} times as many"
+
+    def __repr__(self) -> str:
+        lower, upper = mean_of(self.lower, self.lower_standard_error), quantity(np.mean(self.upper))
+        return summary(self, f"lower {lower}", f"upper {upper}", self.verdict)
 
 
 def sandwich(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from tighter._summary import fields_of
 from tighter.evaluation.psis import smooth_tail, tail_size
 
 
@@ -21,6 +22,9 @@ class SmoothedWeights(NamedTuple):
 
     log_weights: Float[np.ndarray, "S N"]
     pareto_k: Float[np.ndarray, " N"]
+
+    def __repr__(self) -> str:
+        return fields_of(self)
 
 
 def smoothed_weights(log_ratios: Float[np.ndarray, "S N"]) -> SmoothedWeights:

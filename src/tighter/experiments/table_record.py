@@ -119,7 +119,8 @@ def _cell(schema: Schema, place: int, value: float) -> str:
     column = schema.columns[place]
     if column.kind in WITH_LEVELS:
         return _short(column.categories[int(value)])
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    plain = float(value).is_integer() or abs(value) >= 1000
+    return f"{value:,.0f}" if plain and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _short(word: str) -> str:

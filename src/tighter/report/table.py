@@ -129,8 +129,7 @@ def _histogram(edges: np.ndarray, ours: np.ndarray, theirs: np.ndarray, *, name:
         axes.stairs(first, edges, color=TRAINING, linewidth=1.5)
         axes.stairs(second, edges, color=VALIDATION, linewidth=2)
         axes.set_xlim(edges[0], edges[-1])
-        whole = edges[1] - edges[0] == 1
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=whole, min_n_ticks=2))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=_few(edges), min_n_ticks=2))
         axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
         axes.set_ylabel("% of rows")
         outside = [part[len(edges) - 1 :].sum() / max(part.sum(), 1) for part in (ours, theirs)]
@@ -228,14 +227,21 @@ def _within(cloud: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def _has_codes(column: Mapping[str, Any]) -> bool:
-    return isinstance(column.get("words"), list)
+    """Whether its values are few whole numbers, codes or not, that lie on one another."""
+    return isinstance(column.get("words"), list) or _few(_floats(column.get("edges")))
+
+
+def _few(edges: np.ndarray) -> bool:
+    """Whether the bins are those of single whole numbers."""
+    return len(edges) > 1 and edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5
 
 
 def _ticks(axes: Axes, column: Mapping[str, Any], which: int, values: np.ndarray) -> None:
     axis = axes.xaxis if which == 0 else axes.yaxis
     words = column.get("words")
     if not isinstance(words, list):
-        axis.set_major_locator(MaxNLocator(nbins=3))
+        whole = _has_codes(column)
+        axis.set_major_locator(MaxNLocator(nbins=5 if whole else 3, integer=whole))
         return
     codes = np.unique(values.astype(int))
     if len(codes) > 8:

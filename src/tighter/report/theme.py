@@ -55,6 +55,7 @@ STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": AXIS,
     "axes.facecolor": "none",
+    "axes.formatter.limits": (-4, 10),
     "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.labelcolor": MUTED,

@@ -19,6 +19,7 @@ from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._examples import admitted
+from tighter._summary import quantity, summary
 from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints
@@ -51,6 +52,13 @@ class FitResult:
     best_model: Any
     best_epoch: int
     interrupted: bool
+
+    def __repr__(self) -> str:
+        last = self.history[-1] if self.history else {}
+        parts = [f"{len(self.history):,} epochs{', interrupted' if self.interrupted else ''}"]
+        for name in ("bound", "validation_bound"):
+            parts += [f"last {name} {quantity(last[name])} nats"] if name in last else []
+        return summary(self, *parts, f"best epoch {self.best_epoch}")
 
 
 @dataclasses.dataclass

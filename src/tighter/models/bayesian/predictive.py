@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._summary import quantity, summary
 from tighter.data.examples import checked_examples
 
 # Likelihoods in memory at a time.
@@ -54,6 +55,10 @@ class LogPredictive(NamedTuple):
     standard_error: Float[np.ndarray, " N"]
     mean: float
     mean_error: float
+
+    def __repr__(self) -> str:
+        told = f"{quantity(self.mean, self.mean_error)} nats, mean of {self.value.size:,} data"
+        return summary(self, told, "the error is that of the draws")
 
 
 def log_predictive(model: Any, draws: PyTree, data: PyTree) -> LogPredictive:

@@ -13,6 +13,7 @@ from numpyro.distributions import Normal
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._resampling import systematic
+from tighter._summary import quantity, summary
 from tighter.models.diffusion.chain import step_between
 from tighter.models.diffusion.sampling import (
     check_levels,
@@ -41,6 +42,10 @@ class Completed(NamedTuple):
     draws: np.ndarray
     ess: np.ndarray
     log_likelihood: np.ndarray
+
+    def __repr__(self) -> str:
+        told = f"{len(self.values):,} examples, {len(self.draws):,} draws of each"
+        return summary(self, told, f"least ESS {quantity(np.min(self.ess))}")
 
 
 def complete(

@@ -13,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._summary import quantity, summary
 from tighter.models.diffusion.bound import closed_terms, diffusion_losses
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class DiffusionTerms(NamedTuple):
     diffusion: Mean
     bound: Mean
     bits_per_dimension: Mean
+
+    def __repr__(self) -> str:
+        terms = (f"{name} {quantity(*term)}" for name, term in self._asdict().items())
+        return summary(self, ", ".join(terms))
 
 
 def diffusion_terms(
