@@ -14,7 +14,7 @@ from tighter.report.words import decimals, moment, percent, signed, verdict, wit
 def test_the_verdict_is_the_recorded_one(level: str):
     # Whatever else the record holds: nothing is judged a second time.
     told = verdict({"verdict": "k̂ says so", "verdict_level": level, "log_likelihood": math.nan})
-    assert (told.level, told.text) == (level, "K̂ says so.")
+    assert (told.level, told.text) == (level, "k̂ says so.")
 
 
 @pytest.mark.parametrize(

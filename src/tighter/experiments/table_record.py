@@ -75,7 +75,7 @@ def _explained(
 ) -> tuple[Float[Array, "N D"], Float[Array, "N D"]]:
     """Of each example and column: what q expects, and −log p of what is there, NaN if unknown."""
     family = base.observation
-    inner = family.family if isinstance(family, Missing) else family
+    inner: Any = family.family if isinstance(family, Missing) else family
     # Where missing entries are latents as well, z is the part to look at.
     encoder = base if isinstance(model, MissingNotAtRandom) else model
 
@@ -295,8 +295,8 @@ def _strangest(
                 "cells": [
                     {
                         "column": _short(schema.columns[p].name),
-                        "value": _cell(schema, p, cells[p][row]),
-                        "expected": _cell(schema, p, expected[p][row]),
+                        "value": _cell(schema, p, float(cells[p][row])),
+                        "expected": _cell(schema, p, float(expected[p][row])),
                         "nats": float(excess[p]),
                     }
                     for p in worst

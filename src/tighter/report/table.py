@@ -223,7 +223,7 @@ def _draw_pair(
 def _within(cloud: np.ndarray, axes: Axes) -> np.ndarray:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     inside = (cloud >= [left, low]) & (cloud <= [right, high])
-    return inside.all(axis=1)
+    return inside[:, 0] & inside[:, 1]
 
 
 def _has_codes(column: Mapping[str, Any]) -> bool:
@@ -233,7 +233,7 @@ def _has_codes(column: Mapping[str, Any]) -> bool:
 
 def _few(edges: np.ndarray) -> bool:
     """Whether the bins are those of single whole numbers."""
-    return len(edges) > 1 and edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5
+    return len(edges) > 1 and bool(edges[1] - edges[0] == 1 and edges[0] % 1 == 0.5)
 
 
 def _ticks(axes: Axes, column: Mapping[str, Any], which: int, values: np.ndarray) -> None:
