@@ -27,7 +27,9 @@ def map_chunks(
     if chunk_size is None or chunk_size >= num:
         return function(jnp.arange(num))
     full = num // chunk_size
-    in_chunks = jax.lax.map(function, jnp.arange(full * chunk_size).reshape(full, chunk_size))
+    # In a function of its own, as what a loop outside of any leaves behind would never go.
+    mapped = jax.jit(lambda indices: jax.lax.map(function, indices), inline=True)
+    in_chunks = mapped(jnp.arange(full * chunk_size).reshape(full, chunk_size))
     result = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), in_chunks)
     if full * chunk_size == num:
         return result

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from numpyro.distributions import Distribution, constraints
 
 from tighter._errors import InputError
+from tighter.data.dataset import Dataset
 from tighter.data.examples import checked_examples, in_single_precision
 from tighter.distributions import draw
 
@@ -47,6 +48,7 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
         InputError: If they are no examples, not finite, outside of what the model explains, or of
             digits that single precision loses.
     """
+    check_one_device(data.x if isinstance(data, Dataset) else data, name)
     missing = bool(getattr(model, "takes_missing", False))
     xs = checked_examples(data, name, missing=missing, scalars=scalars)
     if hasattr(model, "check_examples"):
@@ -60,6 +62,22 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
     return Admitted(
         model.moved(jax.tree.map(np.negative, origin)), in_single_precision(away, name), origin
     )
+
+
+def check_one_device(tree: PyTree, name: str) -> None:
+    """Refuse arrays that are spread over devices: they would be gathered on one in silence.
+
+    Raises:
+        InputError: If one is.
+    """
+    for leaf in jax.tree.leaves(tree):
+        if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
+            continue
+        if not leaf.sharding.is_fully_replicated:
+            raise InputError(
+                f"{name} is sharded over {len(leaf.sharding.device_set)} devices, and all is "
+                f"computed on one: hand over jax.device_get({name}), if it is to be gathered there"
+            )
 
 
 def _minus(xs: PyTree, origin: Any) -> PyTree:

@@ -1,10 +1,12 @@
-"""Reading files that may be damaged: whatever their readers raise becomes one line."""
+"""Files: what is read may be damaged, what is written is whole or absent; faults are a line."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from numpy.lib.npyio import NpzFile
 from tighter._errors import InputError
 
 _DAMAGED = "{origin} is cut short or damaged ({cause}); copy or save it again"
+_SEAL = "sha256"
 _LONGEST = 200  # letters of a cause
 
 
@@ -47,6 +50,35 @@ def reading(origin: object, otherwise: str = _DAMAGED) -> Iterator[None]:
         raise InputError(otherwise.format(origin=origin, cause=_cause(error))) from error
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A place to write a file at, from where it is moved to its own when it is whole.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If it can't be written: a full disk, or a folder that is read only.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The line for a file that can't be written, which the system's own error may not name."""
+    return InputError(
+        f"{path} can't be written: {error.strerror or error}; free some space, or take a folder "
+        "that can be written to"
+    )
+
+
 def read_object(path: Path, otherwise: str = "{origin} is damaged: {cause}") -> dict[str, Any]:
     """A JSON file's one object.
 
@@ -61,7 +93,16 @@ def read_object(path: Path, otherwise: str = "{origin} is damaged: {cause}") -> 
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"expected a JSON object, got {type(content).__name__}")
+        stated = content.pop(_SEAL, None)
+        if stated is not None and sealed(content)[_SEAL] != stated:
+            raise ValueError("its contents don't have the digest stated in it")
     return content
+
+
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with a digest of itself, which `read_object` compares."""
+    told = json.dumps(record, sort_keys=True)
+    return record | {_SEAL: hashlib.sha256(told.encode()).hexdigest()}
 
 
 def read_archive(path: Path, otherwise: str = _DAMAGED) -> dict[str, np.ndarray]:

@@ -102,6 +102,8 @@ TRAIN_MISTAKES = {
     "option without value": ("--epochs", "--epochs"),
     "option of another type": ("--epochs many", "--epochs|integer"),
     "nothing to resume": ("--resume --epochs 2", "no run to resume"),
+    "no folder to resume": ("--resume nowhere", "nowhere does not exist"),
+    "no run to resume": ("--resume {files}", "is no run"),
 }
 
 

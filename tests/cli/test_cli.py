@@ -320,8 +320,29 @@ def test_a_finished_run_is_resumed_by_scoring_it_again(trained, call, tmp_path):
         (run / name).unlink()
     answer = call("train", run, "--resume")
     assert answer.status == 0
+    assert "was finished before, all 2 epochs; it is scored again" in answer.err
     assert evaluation(run)["log_likelihood"] == before["log_likelihood"]
     assert sorted(path.name for path in run.iterdir()) == FILES
+
+
+def test_a_folder_that_another_process_writes_to_is_left_alone(call, tiny, tmp_path):
+    hold = (
+        "import sys, pathlib, tighter._lock as lock\n"
+        "with lock.alone_in(pathlib.Path(sys.argv[1])): print('held', flush=True); input()\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout is not None
+    other.stdout.readline()
+    answer = call("train", tmp_path / "run", *tiny)
+    assert answer.status == 2
+    assert answer.err.count("\n") == 1
+    assert f"another process is writing to {tmp_path / 'run'}" in answer.err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    other.communicate(b"\n")
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,6 +1,10 @@
 """Checkpoints: the newest two, whole or absent, and the damaged ones passed over."""
 
+import json
+import os
+import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import numpy as np
 import pytest
 
 import tighter as tt
+from tighter.training.arrays import digest
 from tighter.training.checkpoints import Checkpoints
 
 
@@ -141,6 +146,37 @@ def test_whatever_file_is_damaged_what_is_restored_is_sound(folder, tmp_path, da
     assert passed_over >= 2
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b'"step":3', b'"step":4'), (b"0.1", b"0.2"), (b'"words"', b'"wordz"'), (b"null", b'"ab"')],
+)
+def test_one_byte_changed_beside_the_arrays_is_damage(folder, before, after):
+    file = folder / "3" / "info" / "metadata"
+    content = file.read_bytes().replace(b": ", b":")
+    assert content.count(before) == 1
+    file.write_bytes(content.replace(before, after))
+    step, warnings = restored_step(folder)
+    assert step == 2
+    assert "step 3 is damaged" in warnings[0]
+
+
+def test_a_missing_field_is_damage(folder):
+    file = folder / "3" / "info" / "metadata"
+    info = json.loads(file.read_text())
+    del info["words"]
+    file.write_text(json.dumps(info))
+    assert restored_step(folder)[0] == 2
+
+
+def test_a_checkpoint_of_an_earlier_version_says_so(folder):
+    for step in (2, 3):
+        file = folder / str(step) / "info" / "metadata"
+        info = json.loads(file.read_text())
+        file.write_text(json.dumps(info | {"sha256": digest(arrays(step))}))
+    with pytest.raises(tt.InputError, match="stored by an earlier version of tighter"):
+        Checkpoints(folder).restore(arrays(0))
+
+
 @pytest.mark.parametrize("damage", [everywhere(truncate), delete_info])
 def test_with_all_damaged_there_is_an_error_and_nothing_is_deleted(folder, damage):
     damage(folder / "2")
@@ -208,3 +244,48 @@ def test_a_run_that_cannot_write_says_so(fit, tmp_path, monkeypatch):
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", no_space)
     with pytest.raises(tt.InputError, match=r"can't be written.*No space left"):
         fit(directory=tmp_path, checkpoint_seconds=0.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system cannot reserve space")
+def test_a_full_disk_is_one_line_and_nothing_else(fit, tmp_path, monkeypatch, capfd):
+    fit(directory=tmp_path, num_epochs=1, checkpoint_seconds=0.0)
+    before = sorted((tmp_path / "checkpoints").rglob("*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    try:
+        checkpoints = Checkpoints(tmp_path / "checkpoints")
+        with pytest.raises(tt.InputError, match=r"step 9 can't be.*too large; that of step 4 is"):
+            checkpoints.save(9, arrays(9), {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+    assert sorted((tmp_path / "checkpoints").rglob("*")) == before
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("content", ["", '{"epoch": 1, "st', None])
+def test_a_run_that_goes_on_has_its_whole_history(fit, tmp_path, content):
+    whole = fit(directory=tmp_path)
+    file = tmp_path / "metrics.jsonl"
+    rows = file.read_text()
+    file.unlink() if content is None else file.write_text(content)
+    resumed = fit(directory=tmp_path, resume=True)
+    assert resumed.history == whole.history
+    assert file.read_text() == rows
+    assert (whole.steps_taken, resumed.steps_taken) == (12, 0)
+
+
+def test_a_best_bound_that_was_changed_keeps_no_other_model(fit, same, tmp_path):
+    whole = fit(directory=tmp_path, checkpoint_seconds=0.0)
+    for step in (tmp_path / "checkpoints").iterdir():
+        file = step / "info" / "metadata"
+        info = json.loads(file.read_text())
+        file.write_text(json.dumps(info | {"best_bound": 10**6}))
+    with pytest.raises(tt.InputError, match="digest"):
+        fit(directory=tmp_path, resume=True)
+    assert whole.best_epoch > 0
+
+
+def test_a_run_of_another_order_of_examples_is_another_run(fit, tmp_path, monkeypatch):
+    fit(directory=tmp_path)
+    monkeypatch.setattr(sys.modules["tighter.training.fit"], "_FORMAT", 2)
+    with pytest.raises(tt.InputError, match="was another one: format was 1 and is 2"):
+        fit(directory=tmp_path, resume=True)

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 
 import pytest
 
@@ -9,13 +10,20 @@ from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 
 
+def later(monkeypatch, seconds):
+    now = time.monotonic() + seconds
+    monkeypatch.setattr("tighter.training.interruption.time.monotonic", lambda: now)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_second_interrupts(number):
+def test_the_first_signal_is_noted_and_a_later_one_interrupts(monkeypatch, number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
         assert not interruption.requested
         signal.raise_signal(number)
         assert interruption.requested
+        signal.raise_signal(number)  # the same wish, passed on by somebody else
+        later(monkeypatch, 0.6)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+import tighter as tt
 from tighter.training.metrics import Metrics
 
 
@@ -28,46 +29,27 @@ def test_what_is_not_finite_becomes_null(tmp_path):
     assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
 
 
-@pytest.mark.parametrize(("step", "epochs"), [(0, 0), (4, 1), (9, 2), (12, 3), (99, 3)])
-def test_rows_after_the_checkpoint_are_dropped(tmp_path, step, epochs):
+def test_the_file_is_written_anew_from_the_rows_of_a_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     rows = filled(path).rows
-    restored = Metrics(path)
-    restored.restore(step)
-    assert restored.rows == rows[:epochs]
-    assert len(path.read_text().splitlines()) == epochs
+    for content in ("", path.read_text()[:-7], path.read_text() * 2, "5\nnull\n{}\n", None):
+        path.unlink() if content is None else path.write_text(content)
+        restored = Metrics(path)
+        restored.restore(rows[:2])
+        restored.append(rows[2])
+        assert restored.rows == rows
+        assert [json.loads(line) for line in path.read_text().splitlines()] == rows
 
 
-def test_a_line_cut_short_is_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    rows = filled(path).rows
-    path.write_text(path.read_text()[:-7])
-    restored = Metrics(path)
-    restored.restore(99)
-    assert restored.rows == rows[:2]
-    restored.append(rows[2])
-    assert [json.loads(line) for line in path.read_text().splitlines()] == rows
+def test_a_row_that_cannot_be_written_names_the_file(tmp_path):
+    metrics = filled(tmp_path / "metrics.jsonl")
+    metrics.path = tmp_path / "none" / "metrics.jsonl"
+    with pytest.raises(tt.InputError, match=r"none/metrics\.jsonl can't be written: No such file"):
+        metrics.append({"epoch": 4, "step": 16})
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"5\n", b'{"epoch": 4}\n', b'["step"]\n', b"\xff\xfe\n", b'{"epoch": 4, "step": null}\n',
-        b'{"epoch": 4, "step": "16"}\n', b'{"epoch": null, "step": 16}\n', b"[" * 5000 + b"\n",
-        b'{"epoch": 4, "step": 16, "bound": "-1"}\n', b'{"epoch": 4, "step": 16, "bound": true}\n',
-    ],
-)  # fmt: skip
-def test_a_line_that_is_no_row_costs_that_line(tmp_path, line):
-    path = tmp_path / "metrics.jsonl"
-    rows = filled(path).rows
-    path.write_bytes(path.read_bytes() + line)
-    restored = Metrics(path)
-    restored.restore(99)
-    assert restored.rows == rows
-
-
-def test_no_file_is_no_rows(tmp_path):
-    for path in (None, tmp_path / "metrics.jsonl"):
-        metrics = Metrics(path)
-        metrics.restore(12)
-        assert metrics.rows == []
+def test_in_memory_alone_there_is_no_file():
+    metrics = Metrics(None)
+    metrics.restore([{"epoch": 1, "step": 4}])
+    metrics.append({"epoch": 2, "step": 8})
+    assert [row["epoch"] for row in metrics.rows] == [1, 2]

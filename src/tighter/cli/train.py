@@ -107,7 +107,7 @@ def train(
             options.setdefault(section, {})[key] = given[name]
     if resume and run is None:
         run = newest_run()
-    stored = open_run(run) if resume and run and (run / CONFIGURATION).exists() else None
+    stored = open_run(run) if resume and run else None
     configuration = stored.configuration if stored else Configuration()
     if config is not None:
         configuration = configuration.updated(read_toml(config), where=str(config))

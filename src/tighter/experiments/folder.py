@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tighter._errors import InputError
-from tighter._files import read_object, reading
+from tighter._files import read_object, reading, writing
 from tighter.data import Schema
 from tighter.experiments.configuration import Configuration
 
@@ -95,18 +95,16 @@ def newest_run() -> Path:
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write JSON by way of a temporary file."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    """Write JSON, whole or not at all."""
+    with writing(path) as place:
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        place.write_text(text, encoding="utf-8")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed .npz by way of a temporary file."""
-    temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
+    """Write a compressed .npz, whole or not at all."""
+    with writing(path) as place, place.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    temporary.replace(path)
 
 
 def versions() -> dict[str, str]:

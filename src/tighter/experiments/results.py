@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tighter._files import writing
 from tighter.experiments.folder import write_arrays, write_json
 
 RESULTS = "results"
@@ -99,9 +100,8 @@ def _put_aside(run: Path, measurement: str, record: Mapping[str, Any]) -> None:
     (run / RESULTS).mkdir(exist_ok=True)
     for suffix in (".npz", ".json"):
         if (run / f"{measurement}{suffix}").exists():
-            partial = run / RESULTS / f"{name}.partial"
-            shutil.copyfile(run / f"{measurement}{suffix}", partial)
-            partial.replace(run / RESULTS / f"{name}{suffix}")
+            with writing(run / RESULTS / f"{name}{suffix}") as place:
+                shutil.copyfile(run / f"{measurement}{suffix}", place)
 
 
 def _write(path: Path, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 import optax
 
 from tighter._errors import InputError
+from tighter._files import sealed
+from tighter._lock import alone_in
 from tighter._programs import compiled
 from tighter.bounds import Side, bound_from_name
 from tighter.data import split
@@ -93,14 +95,11 @@ def train_topics(
         InputError: If the texts, the configuration or the folder is not right.
         NonFiniteError: If training meets a value that is not finite.
     """
-    if not resume and is_run(path):
-        raise InputError(
-            f"{path} already holds a run: add --resume to go on with it, or name another folder"
-        )
+    _check_folder(path, resume=resume)
     check_seed(configuration.training.seed)
     objective = _objective(configuration)
     corpus = read_corpus(configuration.data)
-    if resume and is_run(path) and open_topics(path).vocabulary != corpus.vocabulary:
+    if resume and open_topics(path).vocabulary != corpus.vocabulary:
         raise InputError(
             f"the vocabulary doesn't fit the run: the texts have changed since {path} was started "
             f"({len(corpus.vocabulary)} words, the run has {len(open_topics(path).vocabulary)})"
@@ -112,38 +111,52 @@ def train_topics(
     model = _model(configuration, corpus.vocabulary, xs)
     epochs = training.epochs or 0
     check_numbers(xs, held_out, num_epochs=epochs, batch_size=training.batch_size)
-    if not resume or not is_run(path):
-        sizes = {"train": len(train), "validation": len(validation), "test": len(test)}
-        _write_configuration(path, configuration, model, corpus, sizes, command)
-    run = open_topics(path)
-    announce(
-        f"{configuration.model.topics} topics ({configuration.model.family}) in {len(corpus)} "
-        f"documents of {corpus.num_words} words, {len(corpus.vocabulary)} different ones, "
-        f"{epochs} epochs; run folder {path}"
-    )
-    if corpus.left_out:
+    with alone_in(path):
+        _check_folder(path, resume=resume)  # as it is, now that nobody else writes to it
+        if not resume:
+            sizes = {"train": len(train), "validation": len(validation), "test": len(test)}
+            _write_configuration(path, configuration, model, corpus, sizes, command)
+        run = open_topics(path)
         announce(
-            f"note: {len(corpus.left_out)} documents have no word of the vocabulary and are left "
-            f"out, {corpus.left_out[0]} first"
+            f"{configuration.model.topics} topics ({configuration.model.family}) in {len(corpus)} "
+            f"documents of {corpus.num_words} words, {len(corpus.vocabulary)} different ones, "
+            f"{epochs} epochs; run folder {path}"
         )
-    result = fit(
-        model,
-        xs,
-        objective,
-        optimizer=_optimizer(configuration, epochs * (len(train) // training.batch_size)),
-        num_epochs=epochs,
-        batch_size=training.batch_size,
-        key=jax.random.key(training.seed),
-        validation=held_out,
-        directory=path,
-        resume=resume,
-        show_progress=show_progress,
-    )
-    if result.interrupted:
-        return TopicsOutcome(run, result, None, None)
-    model = result.best_model
-    evaluation = _score(model, corpus.dense(test), run, announce=announce)
-    return TopicsOutcome(run, result, evaluation, _store_topics(model, corpus, run))
+        if corpus.left_out:
+            announce(
+                f"note: {len(corpus.left_out)} documents have no word of the vocabulary and are "
+                f"left out, {corpus.left_out[0]} first"
+            )
+        result = fit(
+            model,
+            xs,
+            objective,
+            optimizer=_optimizer(configuration, epochs * (len(train) // training.batch_size)),
+            num_epochs=epochs,
+            batch_size=training.batch_size,
+            key=jax.random.key(training.seed),
+            validation=held_out,
+            directory=path,
+            resume=resume,
+            show_progress=show_progress,
+        )
+        if result.interrupted:
+            return TopicsOutcome(run, result, None, None)
+        if not result.steps_taken:
+            announce(f"note: {path} was finished before, all {epochs} epochs; it is scored again")
+        model = result.best_model
+        evaluation = _score(model, corpus.dense(test), run, announce=announce)
+        return TopicsOutcome(run, result, evaluation, _store_topics(model, corpus, run))
+
+
+def _check_folder(path: Path, *, resume: bool) -> None:
+    """Refuse to start where there is a run, and to go on where there is none."""
+    if resume:
+        open_topics(path)
+    elif is_run(path):
+        raise InputError(
+            f"{path} already holds a run: add --resume to go on with it, or name another folder"
+        )
 
 
 def load_topics(run: TopicsRun) -> TopicModel:
@@ -329,10 +342,6 @@ def _write_configuration(
     sizes: dict[str, int],
     command: str,
 ) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {path} can't be made: {error.strerror}") from None
     write_json(path / VOCABULARY, {"words": list(corpus.vocabulary)})
     arrays = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
     record = {
@@ -352,4 +361,4 @@ def _write_configuration(
         "device": str(jax.devices()[0]),
         "versions": versions(),
     }
-    write_json(path / CONFIGURATION, record)
+    write_json(path / CONFIGURATION, sealed(record))

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._files import sealed
+from tighter._lock import alone_in
 from tighter.data import Splits
 from tighter.distributions import check_posterior
 from tighter.experiments.build import (
@@ -84,10 +86,7 @@ def train(
         InputError: If the data, the configuration or the folder is not right.
         NonFiniteError: If training meets a value that is not finite.
     """
-    if not resume and (path / CONFIGURATION).exists():
-        raise InputError(
-            f"{path} already holds a run: add --resume to go on with it, or name another folder"
-        )
+    _check_folder(path, resume=resume)
     check_counts(configuration)
     build_objective(configuration)
     splits = build_data(configuration)
@@ -108,40 +107,54 @@ def train(
     optimizer = build_optimizer(configuration, num_steps)
     objective = build_objective(configuration, num_steps=num_steps)
     _check_path(model, objective, shape)
-    if not resume or not (path / CONFIGURATION).exists():
-        _write_configuration(path, configuration, model, splits, command)
-    run = open_run(path)
-    announce(
-        f"{_told(configuration)} on "
-        f"{len(splits.train)} examples of {splits.train.name} {shape}, "
-        f"{epochs} epochs; run folder {path}"
-    )
-    if chosen and configuration.objective.gradient == DISCRETE_GRADIENT:
+    with alone_in(path):
+        _check_folder(path, resume=resume)  # as it is, now that nobody else writes to it
+        if not resume:
+            _write_configuration(path, configuration, model, splits, command)
+        run = open_run(path)
         announce(
-            "note: z is discrete, so that its draws carry no derivative: the gradient is vimco"
+            f"{_told(configuration)} on "
+            f"{len(splits.train)} examples of {splits.train.name} {shape}, "
+            f"{epochs} epochs; run folder {path}"
         )
-    if isinstance(objective, Objective) and objective.bias:
-        announce(f"note: {objective.bias}")
-    result = fit(
-        model,
-        splits.train,
-        objective,
-        optimizer=optimizer,
-        num_epochs=epochs,
-        batch_size=training.batch_size,
-        key=jax.random.key(training.seed),
-        validation=splits.validation.x[:2000],
-        directory=path,
-        resume=resume,
-        transform=build_transform(configuration),
-        average=training.average,
-        show_progress=show_progress,
-    )
-    if result.interrupted:
-        return Outcome(run, result, None)
-    evaluation = score(result.best_model, splits.test, configuration, run, announce=announce)
-    draw_pictures(run, result.best_model, splits)
-    return Outcome(run, result, evaluation)
+        if chosen and configuration.objective.gradient == DISCRETE_GRADIENT:
+            announce(
+                "note: z is discrete, so that its draws carry no derivative: the gradient is vimco"
+            )
+        if isinstance(objective, Objective) and objective.bias:
+            announce(f"note: {objective.bias}")
+        result = fit(
+            model,
+            splits.train,
+            objective,
+            optimizer=optimizer,
+            num_epochs=epochs,
+            batch_size=training.batch_size,
+            key=jax.random.key(training.seed),
+            validation=splits.validation.x[:2000],
+            directory=path,
+            resume=resume,
+            transform=build_transform(configuration),
+            average=training.average,
+            show_progress=show_progress,
+        )
+        if result.interrupted:
+            return Outcome(run, result, None)
+        if not result.steps_taken:
+            announce(f"note: {path} was finished before, all {epochs} epochs; it is scored again")
+        evaluation = score(result.best_model, splits.test, configuration, run, announce=announce)
+        draw_pictures(run, result.best_model, splits)
+        return Outcome(run, result, evaluation)
+
+
+def _check_folder(path: Path, *, resume: bool) -> None:
+    """Refuse to start where there is a run, and to go on where there is none."""
+    if resume:
+        open_run(path)
+    elif (path / CONFIGURATION).exists():
+        raise InputError(
+            f"{path} already holds a run: add --resume to go on with it, or name another folder"
+        )
 
 
 def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:
@@ -163,10 +176,6 @@ def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:
 def _write_configuration(
     path: Path, configuration: Configuration, model: Any, splits: Splits, command: str
 ) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder {path} can't be made: {error.strerror}") from None
     sizes = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
     arrays = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
     record = {
@@ -180,7 +189,7 @@ def _write_configuration(
         "device": str(jax.devices()[0]),
         "versions": versions(),
     }
-    write_json(path / CONFIGURATION, record)
+    write_json(path / CONFIGURATION, sealed(record))
 
 
 def _check_path(model: Any, objective: Trainable, shape: tuple[int, ...]) -> None:

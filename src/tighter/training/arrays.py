@@ -14,6 +14,7 @@ import safetensors.numpy
 from jaxtyping import Array
 
 from tighter._errors import InputError
+from tighter._files import writing
 
 Tree = TypeVar("Tree")
 
@@ -60,9 +61,8 @@ def digest(arrays: Mapping[str, Any]) -> str:
 def save_parameters(path: Path, model: Any) -> None:
     """Write a model's arrays as safetensors, whole or not at all."""
     arrays = {name: np.asarray(leaf) for name, leaf in named_arrays(model).items()}
-    temporary = path.with_suffix(".partial")
-    temporary.write_bytes(safetensors.numpy.save(arrays, metadata={"sha256": digest(arrays)}))
-    temporary.replace(path)
+    with writing(path) as place:
+        place.write_bytes(safetensors.numpy.save(arrays, metadata={"sha256": digest(arrays)}))
 
 
 def load_parameters(path: Path, model: Tree) -> Tree:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import json
 import logging
+import os
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +18,8 @@ from jaxtyping import Array
 
 from tighter._errors import InputError
 from tighter.training.arrays import digest
+
+_OVERHEAD = 256 * 1024  # bytes of a checkpoint beside its arrays
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +60,8 @@ class Checkpoints:
 
     @functools.cached_property
     def _manager(self) -> Any:
-        logging.getLogger("absl").setLevel(logging.WARNING)
+        # What Orbax complains of reaches us as an exception as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = self._ocp.CheckpointManagerOptions(
             max_to_keep=self.keep,
             enable_async_checkpointing=False,
@@ -73,21 +80,36 @@ class Checkpoints:
         Raises:
             InputError: If it can't be written, a full disk for instance.
         """
-        if step in self.steps():
+        steps = self.steps()
+        if step in steps:
             return
-        info = {**info, "sha256": digest(arrays)}
+        info = {**info, "sha256": _digest(arrays, info)}
         args = self._ocp.args
         try:
+            self._reserve(arrays, info)
             self._manager.save(
                 step,
                 args=args.Composite(state=args.StandardSave(arrays), info=args.JsonSave(info)),
             )
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            before = f"that of step {steps[-1]} is kept" if steps else "there is none before it"
             raise InputError(
-                f"the checkpoint of step {step} can't be written to {self.directory}: {reason}; "
-                "the one before is kept"
+                f"the checkpoint of step {step} can't be written to {self.directory}: "
+                f"{_reason(error)}; {before}"
             ) from error
+
+    def _reserve(self, arrays: dict[str, Array], info: dict[str, Any]) -> None:
+        """Take the space that a checkpoint needs, and give it back.
+
+        Raises:
+            OSError: If there is none: Orbax would say so from several threads, a page each.
+        """
+        # Every array is written twice, and Orbax has some ten files of its own.
+        size = 2 * sum(array.nbytes for array in arrays.values()) + len(json.dumps(info))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self.directory) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + 1024 * len(arrays))
 
     def restore(self, like: dict[str, Array]) -> Restored | None:
         """The newest sound checkpoint; damaged ones are named, deleted, and passed over.
@@ -112,11 +134,18 @@ class Checkpoints:
                         state=args.StandardRestore(abstract), info=args.JsonRestore()
                     ),
                 )
-                if found.info.pop("sha256") != digest(found.state):
-                    raise ValueError("its contents don't have the digest stated in it")
+                info = dict(found.info)
+                stated = info.pop("sha256")
+                if stated != _digest(found.state, info):
+                    raise ValueError(
+                        "it was stored by an earlier version of tighter, whose order of examples "
+                        "was another"
+                        if stated == digest(found.state)
+                        else "its contents don't have the digest stated in it"
+                    )
             except Exception as error:
                 logger.debug("checkpoint of step %d", step, exc_info=True)
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+                reason = _reason(error)
                 other = "Requested shape" in reason or "tree structures do not match" in reason
                 fault = "of another model" if other else "damaged"
                 warnings.append(f"the checkpoint of step {step} is {fault} ({reason})")
@@ -124,7 +153,7 @@ class Checkpoints:
             for damaged in self.steps():
                 if damaged > step:
                     self._manager.delete(damaged)
-            return Restored(step, dict(found.state), dict(found.info), warnings)
+            return Restored(step, dict(found.state), info, warnings)
         if warnings:
             raise InputError(
                 f"no checkpoint in {self.directory} can be read: {'; '.join(warnings)}; start anew "
@@ -135,3 +164,15 @@ class Checkpoints:
     def close(self) -> None:
         """Let Orbax go."""
         self._manager.close()
+
+
+def _digest(arrays: dict[str, Array], info: dict[str, Any]) -> str:
+    """Of all that is read: the arrays and the numbers beside them."""
+    told = f"{digest(arrays)} {json.dumps(info, sort_keys=True)}"
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, in the first line of the error."""
+    told = getattr(error, "strerror", None) or str(error)  # of an OSError, without its number
+    return told.splitlines()[0][:200] if told else type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
@@ -18,7 +19,8 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
-from tighter._examples import admitted
+from tighter._examples import admitted, check_one_device
+from tighter._lock import alone_in
 from tighter._summary import quantity, summary
 from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
@@ -31,6 +33,8 @@ from tighter.training.progress import ProgressDisplay
 from tighter.training.steps import State, Steps, Trainable, Transform, keys_of
 
 _SECONDS_A_CHUNK = 0.5
+# To be raised where the order of examples, or of what is drawn, changes: no run goes on in another.
+_FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,8 @@ class FitResult:
             where there is no validation set).
         best_epoch: That epoch, from 1; 0 if no epoch was finished.
         interrupted: Whether Ctrl-C stopped it before the last epoch.
+        steps_taken: Steps of this call; fewer than in all where it resumed a run, and none where
+            that was finished.
     """
 
     model: Any
@@ -52,6 +58,7 @@ class FitResult:
     best_model: Any
     best_epoch: int
     interrupted: bool
+    steps_taken: int
 
     def __repr__(self) -> str:
         last = self.history[-1] if self.history else {}
@@ -130,6 +137,7 @@ def fit(
         >>> result = tt.fit(model, xs, objective, optimizer=optax.adam(1e-3), num_epochs=20,
         ...                 batch_size=100, key=jax.random.key(0))
     """
+    check_one_device(model, "model")
     scalars = hasattr(model, "minibatch_log_joint")
     given = model
     model, xs, _ = admitted(model, data, "data", scalars=scalars)
@@ -149,12 +157,10 @@ def fit(
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
     num_examples = leading_size(xs)
-    per_epoch = num_examples // batch_size
-    num_steps = num_epochs * per_epoch
-    last = jnp.asarray(num_steps)
+    last = jnp.asarray(num_epochs * (num_examples // batch_size))
     steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key), average)
-    state, best = steps.initial(arrays), _Best(arrays)
     fingerprint = {
+        "format": _FORMAT,
         # Without the addresses of functions (schedules), which differ from process to process.
         "objective": re.sub(r" at 0x[0-9a-f]+", "", repr(objective)),
         "batch_size": batch_size,
@@ -163,10 +169,34 @@ def fit(
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "data": None if directory is None else digest(named_parts(xs)),
     }
-    run = _Run(directory, fingerprint, resume=resume)
-    state, best = run.restore(state, best)
+    with contextlib.nullcontext() if directory is None else alone_in(Path(directory)):
+        run = _Run(directory, fingerprint, resume=resume)
+        return _trained(
+            run, steps, arrays, xs, held_out,
+            num_epochs=num_epochs, checkpoint_seconds=checkpoint_seconds,
+            show_progress=show_progress,
+        )  # fmt: skip
+
+
+def _trained(
+    run: _Run,
+    steps: Steps,
+    arrays: PyTree,
+    xs: PyTree,
+    held_out: PyTree,
+    *,
+    num_epochs: int,
+    checkpoint_seconds: float,
+    show_progress: bool | None,
+) -> FitResult:
+    """Take the steps that the run lacks, and store what is to be stored on the way."""
+    static, objective, num_examples = steps.static, steps.objective, leading_size(xs)
+    per_epoch = num_examples // steps.batch_size
+    num_steps = num_epochs * per_epoch
+    state, best = run.restore(steps.initial(arrays), _Best(arrays))
     pace, began, saved = 0.0, time.monotonic(), time.monotonic()
-    step, on_device = int(state.step), jax.tree.map(jnp.asarray, xs)
+    first = step = int(state.step)
+    on_device = jax.tree.map(jnp.asarray, xs)
     order, ordered = None, 0
     device_validation = None if held_out is None else jax.tree.map(jnp.asarray, held_out)
 
@@ -198,13 +228,15 @@ def fit(
             now = time.monotonic()
             # The first chunk holds the compilation and says nothing of the pace.
             measured = (now - chunk_began) / (step - start)
-            pace = measured if start > 0 or step > 1 else 0.0
+            compiled = start == first
+            pace = 0.0 if compiled else measured
             in_epoch = step - (epoch - 1) * per_epoch
             bound = float(state.bound_sum) / in_epoch
             if in_epoch == per_epoch:
                 row = {"epoch": epoch, "step": step, "bound": bound}
                 judged = bound
                 if device_validation is not None:
+                    compiled |= start < first + per_epoch
                     judged = float(steps.mean_bound(state.judged, device_validation))
                     row["validation_bound"] = judged
                 if judged > best.bound or not math.isfinite(best.bound):
@@ -213,7 +245,7 @@ def fit(
                 row["seconds"] = run.seconds_before + now - began
                 run.metrics.append(row)
             newest = run.metrics.rows[-1].get("validation_bound") if run.metrics.rows else None
-            progress.update(step, epoch, bound, newest, 1 / measured)
+            progress.update(step, epoch, bound, newest, 1 / measured, compiled=compiled)
             if time.monotonic() - saved >= checkpoint_seconds:
                 run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
                 saved = time.monotonic()
@@ -225,6 +257,7 @@ def fit(
         eqx.combine(best.arrays, static),
         best.epoch,
         interrupted=step < num_steps,
+        steps_taken=step - first,
     )
 
 
@@ -254,10 +287,6 @@ class _Run:
             if resume:
                 raise InputError("resume=True needs the directory of the run that it is to resume")
             return
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"the folder {directory} can't be made: {error.strerror}") from None
         self.metrics = Metrics(self.directory / "metrics.jsonl")
         self.checkpoints = Checkpoints(self.directory / "checkpoints")
         if not resume and (self.checkpoints.steps() or self.metrics.path.exists()):  # type: ignore[union-attr]
@@ -272,10 +301,10 @@ class _Run:
         held = {"state": state, "best": best.arrays}
         restored = self.checkpoints.restore(named_arrays(held))
         if restored is None:
-            self.metrics.restore(-1)
+            self.metrics.restore([])
             return state, best
         for warning in restored.warnings:
-            warnings.warn(f"{warning}: going on from that of step {restored.step}", stacklevel=3)
+            warnings.warn(f"{warning}: going on from that of step {restored.step}", stacklevel=4)
         theirs = restored.info["fingerprint"]
         differing = [
             f"{name} was {theirs.get(name)} and is {ours}"
@@ -285,7 +314,7 @@ class _Run:
         if differing:
             raise InputError(f"the run in {self.directory} was another one: {'; '.join(differing)}")
         held = with_arrays(held, restored.arrays)
-        self.metrics.restore(restored.step)
+        self.metrics.restore(restored.info["history"])
         self.seconds_before = restored.info["seconds"]
         bound = restored.info["best_bound"]
         epoch = restored.info["best_epoch"]
@@ -299,6 +328,7 @@ class _Run:
             "best_bound": best.bound if math.isfinite(best.bound) else None,
             "best_epoch": best.epoch,
             "seconds": seconds,
+            "history": self.metrics.rows,
         }
         self.checkpoints.save(
             int(state.step), named_arrays({"state": state, "best": best.arrays}), info

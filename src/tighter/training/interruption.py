@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+# One wish may come as several signals: `timeout` and `uv run` both pass theirs on.
+_SECONDS_OF_ONE_WISH = 0.5
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets `requested`; a second one interrupts.
+    """While open, the first SIGINT or SIGTERM only sets `requested`; a later one interrupts.
 
     Outside the main thread signals stay as they are.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._since = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
@@ -33,6 +38,8 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        now = time.monotonic()
+        if not self.requested:
+            self.requested, self._since = True, now
+        elif now - self._since >= _SECONDS_OF_ONE_WISH:
             raise KeyboardInterrupt
-        self.requested = True

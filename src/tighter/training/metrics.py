@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from tighter._files import cannot_write, writing
+
 
 class Metrics:
     """Rows of numbers, one an epoch.
@@ -19,37 +21,27 @@ class Metrics:
         self.path = path
         self.rows: list[dict[str, Any]] = []
 
-    def restore(self, step: int) -> None:
-        """Take up the file's rows up to a step, and drop later ones from it."""
-        if self.path is None or not self.path.exists():
-            return
-        for line in self.path.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):  # a line cut short when the run was killed
-                continue
-            if _is_row(row) and row["step"] <= step:
-                self.rows.append(row)
-        temporary = self.path.with_suffix(".partial")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        temporary.replace(self.path)
+    def restore(self, rows: list[dict[str, Any]]) -> None:
+        """Take up the rows that a checkpoint held, and write the file anew, whatever it was."""
+        self.rows = list(rows)
+        if self.path is not None:
+            with writing(self.path) as place:
+                place.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row; what is not finite becomes null."""
+        """Add a row; what is not finite becomes null.
+
+        Raises:
+            InputError: If it can't be written.
+        """
         row = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()
         }
         self.rows.append(row)
         if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-
-
-def _is_row(row: Any) -> bool:
-    """Whether a line's content is what `append` writes."""
-    return (
-        isinstance(row, dict)
-        and all(type(row.get(name)) is int for name in ("epoch", "step"))
-        and all(value is None or type(value) in (int, float) for value in row.values())
-    )
+            try:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise cannot_write(self.path, error) from error

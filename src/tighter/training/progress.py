@@ -28,7 +28,9 @@ class ProgressDisplay:
         self._show = self._terminal if show is None else show
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._began = self._last_line = time.monotonic()
+        self._last_line = self._last = time.monotonic()
+        self._last_step = start_step
+        self._steady_steps, self._steady_seconds = 0, 0.0
 
     def __enter__(self) -> ProgressDisplay:
         if self._show and self._terminal:
@@ -59,7 +61,14 @@ class ProgressDisplay:
             self._bar.stop()
 
     def update(
-        self, step: int, epoch: int, bound: float, validation: float | None, rate: float
+        self,
+        step: int,
+        epoch: int,
+        bound: float,
+        validation: float | None,
+        rate: float,
+        *,
+        compiled: bool,
     ) -> None:
         """Show where the run is.
 
@@ -69,16 +78,29 @@ class ProgressDisplay:
             bound: Mean bound of this epoch so far, in nats.
             validation: The newest validation bound, in nats.
             rate: Steps a second.
+            compiled: Whether something was compiled since the last update: it says nothing then of
+                the time left.
         """
+        now = time.monotonic()
+        if not compiled:
+            self._steady_steps += step - self._last_step
+            self._steady_seconds += now - self._last
+        self._last, self._last_step = now, step
         told = f"bound {bound:.2f}"
         told += "" if validation is None else f"  validation {validation:.2f}"
         told += f"  {rate:.3g} steps/s"
         place = f"{min(epoch, self._num_epochs)}/{self._num_epochs}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, epoch=place, told=told)
-        elif self._show:
-            now = time.monotonic()
-            if now - self._last_line >= _SECONDS_BETWEEN_LINES or step >= self._num_steps:
-                self._last_line = now
-                left = (self._num_steps - step) * (now - self._began) / max(step - self._start, 1)
-                print(f"epoch {place}  {told}  {left:.0f} s left", file=sys.stderr, flush=True)
+        elif self._show and (
+            now - self._last_line >= _SECONDS_BETWEEN_LINES or step >= self._num_steps
+        ):
+            self._last_line = now
+            print(f"epoch {place}  {told}{self._left(step)}", file=sys.stderr, flush=True)
+
+    def _left(self, step: int) -> str:
+        """The time left at the pace so far; nothing while that is unknown."""
+        if not self._steady_steps and step < self._num_steps:
+            return ""
+        pace = self._steady_seconds / max(self._steady_steps, 1)
+        return f"  {(self._num_steps - step) * pace:.0f} s left"
