@@ -21,9 +21,11 @@ from tighter.models import catalog
         ("or stop_words=None (--stop-words none)", "or --stop-words none"),
         ("pass max_given (--max-given), the number", "pass --max-given, the number"),
         ("got num_latent=0, hidden=(200, 200)", "got --latent 0, --set model.hidden=200,200"),
+        ("got num_latent=-1, hidden=()", "got --latent -1, --set model.hidden="),
         ("say missing=True where", "say --set model.missing=true where"),
         ("(training.batch_size=20), got 'x'", "(training.batch_size=20), got 'x'"),
         ("--set data.drop=a is said already", "--set data.drop=a is said already"),
+        ("num_replicates is at least 40", "--num-replicates is at least 40"),
         ("a raindrop= is a drop of rain", "a raindrop= is a drop of rain"),
     ],
 )  # fmt: skip

@@ -94,9 +94,19 @@ def _complain_of(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
         return _complain(f"{_one_line(usage()) or 'a command is missing'}{hint}")
-    mistake = isinstance(error, InputError | NonFiniteError | OSError | MemoryError)
-    if not mistake or os.environ.get("TIGHTER_TRACEBACK"):
+    known = InputError | NonFiniteError | OSError | MemoryError | OverflowError
+    exhausted = "RESOURCE_EXHAUSTED" in str(error)  # how XLA says that memory is
+    if not (exhausted or isinstance(error, known)) or os.environ.get("TIGHTER_TRACEBACK"):
         raise error
+    if exhausted or isinstance(error, MemoryError):
+        return _complain(
+            f"this takes more memory than there is ({_one_line(str(error)):.120}): fewer draws, a "
+            "smaller batch or a smaller model take less"
+        )
+    if isinstance(error, OverflowError):
+        return _complain(
+            f"a number is too large ({_one_line(str(error)):.120}): give a smaller one"
+        )
     if isinstance(error, OSError) and not isinstance(error, InputError):
         where = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}")

@@ -22,11 +22,13 @@ _OPTIONS = {
     "stop_words": "--stop-words ",
     "target": "--target ",
 }
-_VALUE = r"\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|'[^']*'|True|False|None|\d[\w.]*|"
+_VALUE = r"\[[^\]]*\]|\{[^}]*\}|\([^)]*\)|'[^']*'|True|False|None|-?\d[\w.]*|(?=[\s,;.)]|$)"
 _KEYWORD = re.compile(
     rf"(?<![\w.\-])({'|'.join(_OPTIONS)})(?:=({_VALUE})(?![\w'])|(?= \(--))(?: \((?:on the command "
     r"line, )?(--[^)]*)\))?"
 )
+_NAMES = {"num_epochs": "--epochs", "num_replicates": "--num-replicates"}  # without a value
+_BARE = re.compile(rf"(?<![\w.\-=])(?:{'|'.join(_NAMES)})(?![\w=])")
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "theta": "θ", "lambda": "λ", "mu": "μ", "nu": "ν",
     "pi": "π", "sigma": "σ", "phi": "φ", "tau": "τ", "varepsilon": "ε", "epsilon": "ε",
@@ -48,7 +50,7 @@ def in_options(message: str) -> str:
             return option
         return (_OPTIONS[name] + _plain_value(value or "")).rstrip()
 
-    return _KEYWORD.sub(spelled, message)
+    return _BARE.sub(lambda found: _NAMES[found[0]], _KEYWORD.sub(spelled, message))
 
 
 def plain_mathematics(text: str) -> str:

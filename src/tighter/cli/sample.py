@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tighter.cli._output import print_json
+
+_MOST = 2**28  # numbers, a gigabyte of them
 
 
 def sample(
@@ -46,6 +49,12 @@ def sample(
     if path.suffix != ".npz" or not path.parent.is_dir():
         raise InputError(
             f"--out is a .npz file in a folder that exists, got {path} (a picture is put beside it)"
+        )
+    numbers = num * math.prod(opened.shape)
+    if numbers > _MOST:
+        raise InputError(
+            f"--num {num} examples of shape {opened.shape} are {numbers} numbers, and {_MOST} can "
+            "be drawn at once: draw fewer, with several seeds"
         )
     if means:
         check_autoencoder(opened.configuration, "--means")

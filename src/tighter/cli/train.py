@@ -113,9 +113,10 @@ def train(
         configuration = configuration.updated(read_toml(config), where=str(config))
     configuration = configuration.updated(parse_settings(settings or []), where="--set")
     configuration = configuration.updated(options, where="options")
-    if configuration.data.source != "digits" and Path(configuration.data.source).exists():
+    source = configuration.data.source
+    if source not in ("digits", "") and Path(source).exists():
         # So that the run can be evaluated and resumed from any folder.
-        absolute = str(Path(configuration.data.source).resolve())
+        absolute = str(Path(source).resolve())
         configuration = configuration.updated({"data": {"source": absolute}}, where="--data")
     if stored:
         _check_same(stored.path, configuration.differences(stored.configuration))

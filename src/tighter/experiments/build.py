@@ -248,8 +248,10 @@ def build_optimizer(configuration: Configuration, num_steps: int) -> optax.Gradi
     training = configuration.training
     if training.schedule not in SCHEDULES:
         raise unknown("schedule", training.schedule, SCHEDULES)
-    if not training.learning_rate > 0:
-        raise InputError(f"training.learning_rate is above zero, got {training.learning_rate}")
+    if not 0 < training.learning_rate < float("inf"):
+        raise InputError(
+            f"training.learning_rate is above zero and finite, got {training.learning_rate}"
+        )
     schedule = SCHEDULES[training.schedule](training.learning_rate, num_steps)
     return optax.adam(schedule, eps=training.adam_epsilon)
 

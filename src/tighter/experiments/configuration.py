@@ -14,6 +14,8 @@ from tighter._errors import InputError
 from tighter._files import reading
 from tighter._names import unknown
 
+_LARGEST = 2**32  # of whole numbers, seeds among them
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfiguration:
@@ -295,6 +297,8 @@ def _converted(value: Any, hint: Any, place: str) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
     whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole and hint in (int, float) and abs(value) >= _LARGEST:
+        raise InputError(f"{place} is a number below 2^32, got {value!r:.24}")
     if hint is int and whole:
         return value
     if hint is float and (whole or isinstance(value, float)):

@@ -198,9 +198,9 @@ def diagnosed(
     seed = _seed(run, seed)
     xs, key = _examples(run, splits.train, num_examples or len(splits.train), seed)
     keys = jax.random.split(key, 4)
+    units = active_units(model, xs, num_samples=32, key=keys[1])  # refuses too few examples
     announce(f"ELBO surgery on {len(xs)} training examples")
     surgery = elbo_surgery(model, xs, key=keys[0])
-    units = active_units(model, xs, num_samples=32, key=keys[1])
     codes = aggregated_posterior(model, xs, key=keys[2])
     tested, gap_key = _examples(run, splits.test, num_gaps, seed)
     announce(f"posteriors of their own for {len(tested)} test examples")

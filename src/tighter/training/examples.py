@@ -29,6 +29,8 @@ def check_numbers(
             f"a batch of {batch_size} is larger than the data of {leading_size(xs)} examples: take "
             f"a batch_size of at most {leading_size(xs)}"
         )
+    if num_epochs * (leading_size(xs) // batch_size) >= 2**31:
+        raise InputError(f"{num_epochs} epochs are more steps than can be counted: give fewer")
     ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
     if held_out is not None and ours != theirs:
         raise InputError(f"validation examples have shape {theirs}, training examples {ours}")

@@ -30,8 +30,8 @@ class Gaussian(Factorized):
 
     def __check_init__(self) -> None:
         """Refuse what is no standard deviation."""
-        if not self.scale > 0:
-            raise ValueError(f"a standard deviation is above zero, got {self.scale}")
+        if not 0 < self.scale < float("inf"):
+            raise ValueError(f"a standard deviation is above zero and finite, got {self.scale}")
 
     def distribution(self, output: Float[Array, ...]) -> Distribution:
         """Normal around the output."""

@@ -94,8 +94,8 @@ def _counted(
 
 
 def _learned_gaussian(shape: tuple[int, ...], scale: float | None = None) -> Observation:
-    if scale is not None and not scale > 0:
-        raise InputError(f"a standard deviation is above zero, got {scale:g}")
+    if scale is not None and not 0 < scale < float("inf"):
+        raise InputError(f"a standard deviation is above zero and finite, got {scale:g}")
     return LearnedGaussian(np.log(1.0 if scale is None else scale))
 
 
