@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -68,12 +69,48 @@ def test_another_thread_is_refused_and_the_same_one_not(tmp_path):
     assert refused == [True, True, False]
 
 
-def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path):
-    with alone_in(tmp_path):
-        (tmp_path / LOCK).unlink()
-        (tmp_path / LOCK).touch()
-    with alone_in(tmp_path):
+def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    opened = Path.open
+
+    def removed_after(self, *args, **kwargs):
+        file = opened(self, *args, **kwargs)
+        if self.name == LOCK and not removed:
+            removed.append(self.unlink())
+        return file
+
+    removed = []
+    monkeypatch.setattr(Path, "open", removed_after)
+    with pytest.raises(InputError, match="another process"), alone_in(tmp_path):
         pass
+    removed.clear()
+    with alone_in(tmp_path, seconds=5.0):  # a second try finds a new one
+        assert (tmp_path / LOCK).exists()
+
+
+def test_it_is_waited_for(tmp_path):
+    holds, done = threading.Event(), threading.Event()
+
+    def hold():
+        with alone_in(tmp_path):
+            holds.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holds.wait()
+    threading.Timer(0.2, done.set).start()
+    with alone_in(tmp_path, seconds=30.0):
+        assert done.is_set()
+    thread.join()
+
+
+def test_a_folder_made_for_nothing_goes(tmp_path):
+    with alone_in(tmp_path / "new"):
+        pass
+    assert not (tmp_path / "new").exists()
+    with alone_in(tmp_path / "new"):
+        (tmp_path / "new" / "file").touch()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):

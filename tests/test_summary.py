@@ -69,7 +69,7 @@ def test_others_that_hold_arrays():
     )
     annealed = AnnealedLogLikelihood(many, many * 0 + 0.1, many + 6, many * 0 + 0.7, many)
     fitted = FitResult(
-        None, [{"epoch": 1, "bound": -3.25, "validation_bound": -4.5}] * 20, None, 18, False
+        None, [{"epoch": 1, "bound": -3.25, "validation_bound": -4.5}] * 20, None, 18, False, 80
     )
     assert repr(fitted) == (
         "FitResult(20 epochs; last bound -3.25 nats; last validation_bound -4.5 nats;"

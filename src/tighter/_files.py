@@ -60,10 +60,14 @@ def writing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: If it can't be written: a full disk, or a folder that is read only.
     """
-    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
+    place = Path(os.path.realpath(path))  # what a link points to, and not the link
+    temporary = place.with_name(f".{os.getpid()}-{threading.get_ident()}.partial")
     try:
-        yield temporary
-        temporary.replace(path)
+        if place.exists() and not place.is_file():  # a pipe, say
+            yield place
+        else:
+            yield temporary
+            temporary.replace(place)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:

@@ -7,6 +7,7 @@ import errno
 import importlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _held: set[tuple[Path, int, int]] = set()
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder, made if it is not there; within one thread it may be held again.
 
     The lock is the operating system's and goes with the process, however that ends: an empty file
@@ -26,10 +27,12 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     Args:
         folder: The run's folder.
+        seconds: How long to wait for it.
 
     Raises:
         InputError: If another process (or thread) holds it, or it can't be made or written to.
     """
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,40 +41,41 @@ def alone_in(folder: Path) -> Iterator[None]:
     if ours in _held:
         yield
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context((folder / LOCK).open("ab"))
-        except OSError as error:
-            raise InputError(f"the folder {folder} can't be written to: {error.strerror}") from None
-        _take(file, folder)
-        _held.add(ours)
-        stack.callback(_held.discard, ours)
-        stack.callback(_remove, folder / LOCK)
+    until = time.monotonic() + seconds
+    while (file := _taken(folder)) is None:
+        if time.monotonic() >= until:
+            raise InputError(
+                f"another process is writing to {folder}: wait until it is done, or take another "
+                "folder"
+            )
+        time.sleep(0.05)
+    _held.add(ours)
+    try:
         yield
+    finally:
+        _held.discard(ours)
+        with file, contextlib.suppress(OSError):
+            (folder / LOCK).unlink()
+            if made:
+                folder.rmdir()  # which does nothing but to an empty one
 
 
-def _remove(file: Path) -> None:
-    with contextlib.suppress(OSError):
-        file.unlink()
-
-
-def _take(file: Any, folder: Path) -> None:
+def _taken(folder: Path) -> Any:
+    """The locked file, or None where another holds it."""
+    try:
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise InputError(f"the folder {folder} can't be written to: {error.strerror}") from None
     try:
         fcntl: Any = importlib.import_module("fcntl")
-    except ImportError:  # Windows
-        return
-    taken = InputError(
-        f"another process is writing to {folder}: wait until it is done, or take another folder"
-    )
-    try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Who held it may have removed it since we opened it.
+        if os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK)):
+            return file
+    except ImportError:  # Windows
+        return file
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            raise taken from None
-        return
-    try:
-        same = os.path.samestat(os.fstat(file.fileno()), os.stat(folder / LOCK))
-    except FileNotFoundError:
-        same = False
-    if not same:  # the one that held it has removed it since we opened it
-        raise taken
+        if error.errno not in (errno.EAGAIN, errno.EACCES, errno.ENOENT):
+            return file
+    file.close()
+    return None

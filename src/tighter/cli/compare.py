@@ -41,7 +41,7 @@ def compare(
     """
     from tighter._errors import InputError
     from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import open_run
+    from tighter.experiments.folder import check_writable, open_run
     from tighter.experiments.measuring import compared
     from tighter.experiments.scoring import load_model
     from tighter.report import write_report
@@ -50,6 +50,7 @@ def compare(
         if numbers and min(numbers) < 1:
             raise InputError(f"{name} is at least 1, got {min(numbers)}")
     opened = open_run(run)
+    check_writable(run)
     check_autoencoder(opened.configuration, "tighter compare")
     model = load_model(opened, which="last" if last else "best")
     splits = build_data(opened.configuration)

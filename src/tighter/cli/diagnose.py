@@ -33,7 +33,7 @@ def diagnose(
     """
     from tighter._errors import InputError
     from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import open_run
+    from tighter.experiments.folder import check_writable, open_run
     from tighter.experiments.measuring import diagnosed
     from tighter.experiments.scoring import load_model
     from tighter.report import write_report
@@ -42,6 +42,7 @@ def diagnose(
         if number is not None and number < 1:
             raise InputError(f"{name} is at least 1, got {number}")
     opened = open_run(run)
+    check_writable(run)
     check_autoencoder(opened.configuration, "tighter diagnose")
     model = load_model(opened, which="last" if last else "best")
     splits = build_data(opened.configuration)

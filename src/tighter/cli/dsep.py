@@ -100,7 +100,10 @@ def _show(answer: Any, statements: Any, *, json: bool) -> None:
 
 def _draw(what: Any, svg: Path | None) -> None:
     if svg is not None:
-        svg.write_text(what.to_svg(), encoding="utf-8")
+        from tighter._files import writing
+
+        with writing(svg) as place:
+            place.write_text(what.to_svg(), encoding="utf-8")
         announce(f"picture {svg}")
 
 

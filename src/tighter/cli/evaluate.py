@@ -42,7 +42,7 @@ def evaluate(
     from tighter._errors import InputError
     from tighter._names import unknown
     from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import open_run
+    from tighter.experiments.folder import check_writable, open_run
     from tighter.experiments.scoring import load_model
 
     if method not in METHODS:
@@ -60,6 +60,7 @@ def evaluate(
             + ("--num-temperatures and --num-chains" if method == "ais" else "--gap")
         )
     opened = open_run(run)
+    check_writable(run)
     if method != "importance":
         check_autoencoder(opened.configuration, f"--method {method}")
     which = "last" if last else "best"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tighter._errors import InputError
+from tighter._lock import alone_in
 from tighter._names import unknown
 
 EXPERIMENTS: dict[str, str] = {
@@ -58,7 +59,8 @@ def run_experiment(
                 f"the experiment {name!r} takes no --{key}"
                 + (f" (it takes: {', '.join('--' + name for name in can)})" if can else "")
             )
-    return module.run(path, seed=seed, announce=announce, **given)
+    with alone_in(path):
+        return module.run(path, seed=seed, announce=announce, **given)
 
 
 def lines_of(name: str, record: dict[str, Any]) -> list[str]:

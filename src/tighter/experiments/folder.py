@@ -14,6 +14,7 @@ import numpy as np
 
 from tighter._errors import InputError
 from tighter._files import read_object, reading, writing
+from tighter._lock import alone_in
 from tighter.data import Schema
 from tighter.experiments.configuration import Configuration
 
@@ -67,6 +68,16 @@ def open_run(path: Path) -> RunFolder:
         if not all(0 < size < 2**31 for size in shape):
             raise ValueError(f"an example has shape {shape}")
         return RunFolder(path, configuration, shape, record)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse what is to be stored in a run later, before it is computed.
+
+    Raises:
+        InputError: If the folder can't be written to, or a process is training in it.
+    """
+    with alone_in(path, seconds=5.0):
+        pass
 
 
 def new_run_path(configuration: Configuration) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tighter._files import writing
+from tighter._lock import alone_in
 from tighter.experiments.folder import write_arrays, write_json
 
 RESULTS = "results"
@@ -57,16 +58,17 @@ def store_result(
         "effort": effort,
         "parameters_digest": _digest(run, parameters),
     }
-    before = shown_result(run, measurement)
-    if before is None or _replaces(run, stored, before):
-        if before is not None and before.get("result") != name:
-            _put_aside(run, measurement, before)
-        _write(run / measurement, stored, arrays)
-        for suffix in (".json", ".npz"):
-            (run / RESULTS / f"{name}{suffix}").unlink(missing_ok=True)
-    else:
-        (run / RESULTS).mkdir(exist_ok=True)
-        _write(run / RESULTS / name, stored, arrays)
+    with alone_in(run, seconds=30.0):
+        before = shown_result(run, measurement)
+        if before is None or _replaces(run, stored, before):
+            if before is not None and before.get("result") != name:
+                _put_aside(run, measurement, before)
+            _write(run / measurement, stored, arrays)
+            for suffix in (".json", ".npz"):
+                (run / RESULTS / f"{name}{suffix}").unlink(missing_ok=True)
+        else:
+            (run / RESULTS).mkdir(exist_ok=True)
+            _write(run / RESULTS / name, stored, arrays)
     return stored
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tighter.data import write_table
 from tighter.data.corpus import Corpus, count_words
 from tighter.data.counts import COUNTS_SUFFIX, read_counts
 from tighter.data.text import read_documents
+from tighter.experiments.folder import write_json
 from tighter.experiments.topics import load_topics, proportions
 from tighter.experiments.topics_configuration import TopicsRun
 
@@ -117,10 +117,7 @@ def write_proportions(unseen: Unseen, path: Path) -> None:
         InputError: If it can't be written.
     """
     if path.suffix.lower() == ".json":
-        try:
-            path.write_text(json.dumps(unseen.record(), indent=1, ensure_ascii=False) + "\n")
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        write_json(path, unseen.record())
         return
     import polars as pl
 

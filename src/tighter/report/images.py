@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tighter._files import writing
+
 _SHARP = 168
 _LARGEST = 96
 _SMALLEST_SQUARE = 16
@@ -119,7 +121,8 @@ def write_picture(examples: NDArray[Any], path: Path) -> Path:
     blank = np.zeros((-number % width, *examples.shape[1:]), examples.dtype)
     grid = np.concatenate([examples, blank])
     uri, _ = to_sheet(grid.reshape(-1, width, *examples.shape[1:]))
-    path.write_bytes(base64.b64decode(uri.partition(",")[2]))
+    with writing(path) as place:
+        place.write_bytes(base64.b64decode(uri.partition(",")[2]))
     return path
 
 
