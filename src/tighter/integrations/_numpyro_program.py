@@ -40,6 +40,7 @@ from tighter.integrations._numpyro_sites import (
     random_sites,
     sampled_sites,
     values_of,
+    warn_of_unplated,
 )
 
 Parameters = Mapping[str, Any]
@@ -222,6 +223,8 @@ class Program:
         model, mutable = self._model(parameters, key, guide)
         self._check(model, guide)
         check_model_guide_match(model, guide)
+        for site in sampled_sites(model) + random_sites(guide):
+            warn_of_unplated(site)
         blocks = self._blocks(model, guide)
         sites = random_sites(guide)
         log_guide = blocks.total(sites, [log_prob(site) for site in sites])

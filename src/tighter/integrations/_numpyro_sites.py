@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -78,6 +79,27 @@ def log_prob(site: Site) -> Array:
         ) from error
     scale = site["scale"]
     return log_prob if scale is None or is_identically_one(scale) else scale * log_prob
+
+
+def warn_of_unplated(site: Site) -> None:
+    """Warn of an axis that no plate is at, though others are: values (N, 1) in a plate of N are N².
+
+    So too, without plates, where distribution and values each repeat along the other's axes. A
+    `scan`'s own axis, the leftmost, needs no plate.
+    """
+    of_values = jnp.shape(site["value"])[: jnp.ndim(site["value"]) - len(site["fn"].event_shape)]
+    batch = jnp.broadcast_shapes(site["fn"].batch_shape, of_values)
+    plates = {frame.dim for frame in site["cond_indep_stack"]}
+    known = plates | ({-len(batch)} if site.get("_control_flow_done", False) else set())
+    repeated = batch not in (tuple(site["fn"].batch_shape), of_values)
+    dims = [dim for dim in range(-len(batch), 0) if batch[dim] > 1 and dim not in known]
+    if dims and (plates or repeated):
+        warnings.warn(
+            f"no plate is at the batch dimension {dims[-1]} of the site {site['name']!r}, whose "
+            f"log density has shape {batch}, all of which is summed: give values of the plates' "
+            "shape, (N,) and not (N, 1), or write .to_event() or a plate for the rest",
+            stacklevel=2,
+        )
 
 
 def sampled_sites(run: Run) -> list[Site]:
