@@ -215,9 +215,51 @@ def test_a_funnel_has_no_peak_to_start_from():
         "z": dist.ImproperUniform(constraints.real, (), event_shape=(4,)),
     }
     model = BayesianModel(log_likelihood, prior, start_scale=0.3)
-    started = model.started(np.zeros((1, 1)))
+    with pytest.warns(UserWarning, match="no peak of the posterior density was found"):
+        started = model.started(np.zeros((1, 1)))
     np.testing.assert_array_equal(started.location, model.location)
     np.testing.assert_array_equal(started.scale, model.scale)
+
+
+EFFECTS = np.array([28.0, 8, -3, 7, -1, 1, 18, 12], np.float32)
+ERRORS = np.array([15.0, 10, 16, 11, 9, 11, 10, 18], np.float32)
+
+
+@pytest.mark.parametrize("family", ["mean-field", "full-rank"])
+def test_eight_schools_start_where_the_mass_is(family):
+    """The density's peak, in the real numbers, is at τ = 29, and τ's mean is 3.60, its sd 3.20."""
+
+    def log_likelihood(parameters, datum):
+        mean = parameters["mu"] + parameters["tau"] * parameters["z"]
+        return dist.Normal(mean, datum["error"]).log_prob(datum["effect"]).sum()
+
+    prior = {
+        "mu": dist.Normal(0.0, 5.0),
+        "tau": dist.HalfCauchy(5.0),
+        "z": dist.Normal(jnp.zeros(8), 1.0),
+    }
+    model = BayesianModel(log_likelihood, prior, posterior=family)
+    data = {"effect": EFFECTS[None], "error": ERRORS[None]}
+    draws = model.started(data).draws(4000, key=KEY)
+    # Reference draws of posteriordb, 10 chains of 1,000.
+    assert abs(draws["mu"].mean() - 4.4105) < 0.3 * 3.3093
+    assert abs(draws["tau"].mean() - 3.6021) < 0.3 * 3.1985
+    schools = draws["mu"][:, None] + draws["tau"][:, None] * draws["z"]
+    means = np.array([6.1505, 4.9396, 3.9059, 4.7960, 3.6144, 4.0511, 6.3172, 4.8840])
+    sds = np.array([5.6159, 4.6456, 5.2807, 4.7709, 4.6147, 4.7962, 5.0029, 5.3177])
+    assert (np.abs(np.asarray(schools).mean(axis=0) - means) < 0.3 * sds).all()
+
+
+def test_a_start_that_is_far_off_says_so():
+    """Logarithms of 101 exponential variates, each a little askew: more than are moved."""
+    log_likelihood = lambda z, _: jnp.sum(z - jnp.exp(z))  # noqa: E731
+    one, many = (
+        BayesianModel(log_likelihood, dist.ImproperUniform(constraints.real, (), (size,)))
+        for size in (1, 101)
+    )
+    one.started(np.zeros(1))  # a warning is an error here
+    with pytest.warns(UserWarning, match="is not near the Gaussian .* of 2,048 effective"):
+        many.started(np.zeros(1))
 
 
 def test_a_saddle_is_no_peak():
@@ -225,7 +267,8 @@ def test_a_saddle_is_no_peak():
         return jnp.logaddexp(dist.Normal(3.0, 1.0).log_prob(z), dist.Normal(-3.0, 1.0).log_prob(z))
 
     flat = dist.ImproperUniform(constraints.real, (), event_shape=())
-    started = BayesianModel(log_likelihood, flat).started(np.zeros(1))
+    with pytest.warns(UserWarning, match="no peak"):
+        started = BayesianModel(log_likelihood, flat).started(np.zeros(1))
     assert started.location == 0
     assert started.scale == np.float32(0.1)
     aside = BayesianModel(log_likelihood, flat, start=jnp.asarray(1.0)).started(np.zeros(1))

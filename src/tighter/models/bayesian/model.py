@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -23,9 +24,12 @@ from tighter.models._model import LatentVariableModel
 from tighter.models.bayesian.parameters import ParameterPosterior, ParameterPrior
 from tighter.models.bayesian.peak import climb, factor_of_inverse
 from tighter.models.bayesian.posteriors import family_from_name, initial_output, takes_any_map
+from tighter.models.bayesian.settle import Distance, distance, settle
 
 # Second derivatives of more parameters than this take longer than the fit that they start.
 _MOST_CURVED = 1000
+# A start that the posterior is far from is moved, with at most so many parameters.
+_MOST_MOVED = 100
 # Draws of which moments are taken, and ten more a parameter.
 _MOMENT_DRAWS = 4000
 
@@ -114,7 +118,10 @@ class BayesianModel(LatentVariableModel):
         """The same with q at the nearest peak of the posterior density, as wide as it curves.
 
         q is a Gaussian there (Laplace's approximation in the real numbers), full-rank where the
-        family allows. Where no peak is found from the start (a funnel has none) nothing changes.
+        family allows. Where importance weights say that the mass is elsewhere (few groups, not
+        centered) it is moved from there to where its ELBO is largest. Where no peak is found from
+        the start (a funnel has none) nothing changes; a warning says so, or that the weights would
+        still move a mean by half a standard deviation, or are few. Inside `jit` nothing is said.
 
         Args:
             data: The data, with leading axis N.
@@ -131,12 +138,34 @@ class BayesianModel(LatentVariableModel):
                 f"{num_free:,}: leave `started` out, and give start and start_scale"
             )
         check_finite(data, "data", missing=False)
-        location, scale, first = _at_peak(self, data, num_steps)
-        if not isinstance(first, Tracer) and not bool(jnp.isfinite(first)):
+        location, scale, first, found = _at_peak(self, data, num_steps)
+        at = lambda *q: eqx.tree_at(lambda model: (model.location, model.scale), self, q)  # noqa: E731
+        if isinstance(first, Tracer):
+            return at(location, scale)
+        if not bool(jnp.isfinite(first)):
             raise InputError(
                 f"the log density at the start is {float(first)}: give other parameters as start"
             )
-        return eqx.tree_at(lambda model: (model.location, model.scale), self, (location, scale))
+        if not bool(found):
+            warnings.warn(
+                "no peak of the posterior density was found: q is left where it was; give other "
+                "parameters as start, or see whether the posterior has one",
+                stacklevel=2,
+            )
+            return self
+        model = at(location, scale)
+        off = _off(model, data)
+        if off.is_large and num_free <= _MOST_MOVED:
+            model = at(*_settled(model, data))
+            off = _off(model, data)
+        if off.is_large:
+            warnings.warn(
+                "the posterior is not near the Gaussian that q starts as: importance weights, "
+                f"{float(off.ess):.0f} of 2,048 effective, move a mean by {float(off.shift):.2g} "
+                "standard deviations; train by fit, and look at posterior_check",
+                stacklevel=2,
+            )
+        return model
 
     def enriched(self, posterior: str | PosteriorFamily, *, key: Key[Array, ""]) -> BayesianModel:
         """The same model with another family, which starts as wide as this q and where it is.
@@ -312,15 +341,23 @@ def _draws(model: BayesianModel, num_samples: int, key: Key[Array, ""]) -> PyTre
     return model.posterior().rsample(key, (num_samples,))
 
 
-@compiled
-def _at_peak(model: BayesianModel, data: PyTree, num_steps: int) -> tuple[Array, Array, Array]:
-    """Location and scale of Laplace's approximation, or those of now; log density at the start."""
+def _log_density(model: BayesianModel, data: PyTree) -> Callable[[Array], Array]:
+    """Log p(data, θ) of the real numbers that θ is made from, in nats."""
     log_joint, prior = model.log_joint(data), model.prior
 
     def log_density(free: Array) -> Array:
         parameters, log_det = prior.constrained(free)
         return log_joint(parameters) + log_det
 
+    return log_density
+
+
+@compiled
+def _at_peak(
+    model: BayesianModel, data: PyTree, num_steps: int
+) -> tuple[Array, Array, Array, Array]:
+    """Location and scale of Laplace's approximation; log density at the start; if it is a peak."""
+    log_density = _log_density(model, data)
     peak = climb(log_density, model.location, num_steps=num_steps)
     if takes_any_map(model.family):
         now = jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale
@@ -329,4 +366,22 @@ def _at_peak(model: BayesianModel, data: PyTree, num_steps: int) -> tuple[Array,
         now = model.scale
         curved = jax.lax.rsqrt(jnp.diagonal(peak.precision))
     location = jnp.where(peak.found, peak.location, model.location)
-    return location, jnp.where(peak.found, curved, now), log_density(model.location)
+    scale = jnp.where(peak.found, curved, now)
+    return location, scale, log_density(model.location), peak.found
+
+
+@compiled
+def _settled(model: BayesianModel, data: PyTree) -> tuple[Array, Array]:
+    """Location and scale of the Gaussian of the largest ELBO near q."""
+    diagonal = model.scale.ndim == 1
+    factor = jnp.diag(model.scale) if diagonal else model.scale
+    log_density = _log_density(model, data)
+    location, factor = settle(log_density, model.location, factor, diagonal=diagonal)
+    return location, jnp.diagonal(factor) if diagonal else factor
+
+
+@compiled
+def _off(model: BayesianModel, data: PyTree) -> Distance:
+    """How far the posterior is from the Gaussian of q's location and scale."""
+    factor = jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale
+    return distance(_log_density(model, data), model.location, factor)
