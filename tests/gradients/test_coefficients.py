@@ -9,6 +9,7 @@ from tighter._errors import InputError
 from tighter.bounds import BOUNDS, ELBO, IWAE, Combination, Grouped, Jackknife, Renyi, as_bound
 from tighter.gradients import (
     ESTIMATORS,
+    OVIS,
     VIMCO,
     Baseline,
     BiasKind,
@@ -464,3 +465,15 @@ def test_wake_phi_of_weights_that_are_all_zero():
         np.testing.assert_allclose(model, share, atol=1e-7)
         np.testing.assert_array_equal(score, model)
         np.testing.assert_array_equal(path, 0)
+
+
+@pytest.mark.parametrize(
+    "estimator", [VIMCO(), OVIS(), OVIS(monte_carlo=True), ScoreFunction(baseline=LeaveOneOut())]
+)
+def test_a_baseline_of_weights_that_are_all_zero_is_none(estimator):
+    """Else a finite bound would have an infinite gradient."""
+    ell = jnp.array([-jnp.inf, -jnp.inf, -3.0])
+    model, score, _ = estimator.coefficients(IWAE(), ell)
+    np.testing.assert_array_equal(model, [0, 0, 1])
+    np.testing.assert_allclose(score[2], -3 - np.log(3) - 1, rtol=1e-6)
+    assert np.isfinite(score).all()

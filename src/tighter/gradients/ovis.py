@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from tighter.bounds import Bound, as_bound
 from tighter.gradients._estimator import UNBIASED_EVERYWHERE, Bias, Coefficients, Estimator
+from tighter.gradients.score_function import finite_or_none
 
 
 class OVIS(Estimator):
@@ -58,7 +59,7 @@ class OVIS(Estimator):
             if self.monte_carlo
             else _of_the_others(log_weights) - jnp.log(num - self.gamma)
         )
-        score = bound(log_weights) - weights - control
+        score = bound(log_weights) - weights - finite_or_none(control)
         return Coefficients(model=weights, score=score, path=jnp.zeros_like(weights))
 
     def bias(self, bound: Bound) -> Bias:

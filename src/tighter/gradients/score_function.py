@@ -153,7 +153,7 @@ class ScoreFunction(Estimator):
         bound = as_bound(bound)
         signal = bound(log_weights)
         if self.baseline is not None:
-            signal = signal - self.baseline(bound, log_weights)
+            signal = signal - finite_or_none(self.baseline(bound, log_weights))
         return _from_signal(signal, bound.weights(log_weights))
 
     def bias(self, bound: Bound) -> Bias:
@@ -187,7 +187,7 @@ class VIMCO(Estimator):
         same = jnp.eye(num, dtype=bool)
         mean_of_others = jnp.sum(jnp.where(same, 0, log_weights), axis=1) / (num - 1)
         replaced = jnp.where(same, mean_of_others[:, None], log_weights)
-        signal = bound(log_weights) - jax.vmap(bound)(replaced)
+        signal = bound(log_weights) - finite_or_none(jax.vmap(bound)(replaced))
         return _from_signal(signal, bound.weights(log_weights))
 
     def bias(self, bound: Bound) -> Bias:
@@ -197,6 +197,14 @@ class VIMCO(Estimator):
     def min_samples(self, bound: Bound) -> int:
         """Two at least: the baseline is made of the other draws."""
         return max(2, bound.min_samples)
+
+
+def finite_or_none(baselines: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Control variates, 0 where infinite: of other draws whose weights are all zero.
+
+    Whether one is infinite depends on the other draws alone, so that the expectation stays.
+    """
+    return jnp.where(jnp.isinf(baselines), 0, baselines)
 
 
 def _from_signal(signal: Array, weights: Float[Array, " K"]) -> Coefficients:
