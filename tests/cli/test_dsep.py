@@ -97,6 +97,7 @@ def test_files(call, tmp_path):
         (("a -> b -> a", "a", "b"), "the edges form a cycle, a -> b -> a"),
         (("none.dot", "a", "b"), "there is no file none.dot"),
         (("", "a", "b"), "the graph is empty"),
+        (("/tmp", "a", "b"), "/tmp is a folder: name a file"),
         ((FORK, "x", "y", "--plate", "z"), "--plate is nodes and a number, z,x=3, got 'z'"),
         ((FORK, "x", "y", "--plate", "z=1" + "0" * 30), "hold more than 1000000 nodes"),
         ((FORK, "x", "y", "--plate", "z=" + "9" * 5000), "--plate is nodes and a number"),

@@ -26,6 +26,8 @@ from tighter.models import catalog
         ("(training.batch_size=20), got 'x'", "(training.batch_size=20), got 'x'"),
         ("--set data.drop=a is said already", "--set data.drop=a is said already"),
         ("num_replicates is at least 40", "--num-replicates is at least 40"),
+        ("lower min_df (--min-df) or raise max_df (--max-df)", "lower --min-df or raise --max-df"),
+        ("min_df is a number of documents", "--min-df is a number of documents"),
         ("a raindrop= is a drop of rain", "a raindrop= is a drop of rain"),
     ],
 )  # fmt: skip

@@ -13,7 +13,9 @@ _OPTIONS = {
     "hidden": "--set model.hidden=",
     "kinds": "--set data.kinds=",
     "missing_words": "--set data.missing_words=",
+    "max_df": "--max-df ",
     "max_given": "--max-given ",
+    "min_df": "--min-df ",
     "missing": "--set model.missing=",
     "num_epochs": "--epochs ",
     "num_latent": "--latent ",
@@ -27,7 +29,10 @@ _KEYWORD = re.compile(
     rf"(?<![\w.\-])({'|'.join(_OPTIONS)})(?:=({_VALUE})(?![\w'])|(?= \(--))(?: \((?:on the command "
     r"line, )?(--[^)]*)\))?"
 )
-_NAMES = {"num_epochs": "--epochs", "num_replicates": "--num-replicates"}  # without a value
+_NAMES = {  # without a value
+    "max_df": "--max-df", "max_features": "--max-features", "min_df": "--min-df",
+    "ngrams": "--ngrams", "num_epochs": "--epochs", "num_replicates": "--num-replicates",
+}  # fmt: skip
 _BARE = re.compile(rf"(?<![\w.\-=])(?:{'|'.join(_NAMES)})(?![\w=])")
 _LETTERS = {
     "alpha": "α", "beta": "β", "gamma": "γ", "theta": "θ", "lambda": "λ", "mu": "μ", "nu": "ν",

@@ -114,15 +114,17 @@ def _read(graph: str) -> Any:
 
     path = Path(graph)
     try:
-        there = path.is_file()
+        there, folder = path.is_file(), bool(graph.strip()) and path.is_dir()
     except (OSError, ValueError):  # edges may be too long for a file's name
-        there = False
+        there = folder = False
     if there:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError:
             raise InputError(f"{graph} is no text: a file of edges, DOT or GraphML is") from None
         return (DAG.from_graphml if text.lstrip().startswith("<") else DAG.from_text)(text)
+    if folder:
+        raise InputError(f"{graph} is a folder: name a file of edges, DOT or GraphML")
     if path.suffix.lower() in (".dot", ".gv", ".graphml", ".xml", ".txt"):
         raise InputError(f"there is no file {graph}")
     if not graph.strip():

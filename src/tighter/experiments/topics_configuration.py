@@ -128,8 +128,9 @@ class TopicsConfiguration:
             "--batch-size": (self.training.batch_size, 1),
         }
         for name, (number, low) in least.items():
-            if number is not None and number < low:
-                raise InputError(f"{name} is at least {low}, got {number}")
+            if number is not None and not low <= number < 2**31:
+                bound = f"at least {low}" if number < low else "below 2^31"
+                raise InputError(f"{name} is {bound}, got {number}")
         if self.model.alpha is not None and not 0 < self.model.alpha < float("inf"):
             raise InputError(f"--alpha is above zero, got {self.model.alpha}")
         rate = self.training.learning_rate
@@ -157,6 +158,8 @@ class TopicsConfiguration:
                 TopicTrainingConfiguration(**content["training"]),
                 TopicEvaluationConfiguration(**content["evaluation"]),
             )
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is no configuration of topics ({error})") from None
 
