@@ -44,7 +44,8 @@ class FitResult:
     Attributes:
         model: The model after the last step.
         history: A row an epoch: epoch, step, bound, validation_bound (nats a datum, larger is
-            better), steps_per_second, seconds.
+            better) and its standard error over the examples, validation_error; steps_per_second,
+            seconds.
         best_model: The model after the epoch with the largest validation bound (training bound,
             where there is no validation set).
         best_epoch: That epoch, from 1; 0 if no epoch was finished.
@@ -237,8 +238,8 @@ def _trained(
                 judged = bound
                 if device_validation is not None:
                     compiled |= start < first + per_epoch
-                    judged = float(steps.mean_bound(state.judged, device_validation))
-                    row["validation_bound"] = judged
+                    judged, error = map(float, steps.mean_bound(state.judged, device_validation))
+                    row["validation_bound"], row["validation_error"] = judged, error
                 if judged > best.bound or not math.isfinite(best.bound):
                     best = _Best(state.judged, judged, epoch)
                 row["steps_per_second"] = 1 / measured

@@ -193,8 +193,10 @@ class Steps(eqx.Module):
         return state
 
     @compiled
-    def mean_bound(self, arrays: PyTree, data: PyTree) -> Float[Array, ""]:
-        """Mean of the objective's bound over some examples, with the same draws at every call.
+    def mean_bound(self, arrays: PyTree, data: PyTree) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """Mean of the objective's bound over some examples, and its standard error (NaN of one).
+
+        The draws are the same at every call.
 
         Where the objective changes with the step, it is that of the last step, so that epochs can
         be compared.
@@ -208,18 +210,31 @@ class Steps(eqx.Module):
         size = min(self.batch_size, num)
         full = num // size
 
-        def of_batch(batch: tuple[PyTree, Array]) -> Float[Array, ""]:
-            return jnp.sum(objective.batch(model, batch[0], key=batch[1]))
+        def of_batch(batch: tuple[PyTree, Array]) -> tuple[Array, Array]:
+            """The sum, and the sum of squares about the mean."""
+            bounds = objective.batch(model, batch[0], key=batch[1])
+            total = jnp.sum(bounds)
+            return total, jnp.sum((bounds - total / bounds.shape[0]) ** 2)
 
         keys = jax.random.split(key, full + 1)
         batches = jax.tree.map(
             lambda part: part[: full * size].reshape(full, size, *part.shape[1:]), data
         )
-        total = jnp.sum(jax.lax.map(of_batch, (batches, keys[:-1])))
+        totals, squares = jax.lax.map(of_batch, (batches, keys[:-1]))
+        total, within, sizes = jnp.sum(totals), jnp.sum(squares), jnp.full(full, size)
         if full * size < num:
             rest = jax.tree.map(lambda part: part[full * size :], data)
-            total = total + of_batch((rest, keys[-1]))
-        return total / num
+            last, more = of_batch((rest, keys[-1]))
+            total, within = total + last, within + more
+            totals, sizes = jnp.append(totals, last), jnp.append(sizes, num - full * size)
+        mean = total / num
+        between = jnp.sum(sizes * (totals / sizes - mean) ** 2)
+        error = (
+            jnp.sqrt((within + between) / (num * (num - 1)))
+            if num > 1
+            else jnp.full_like(mean, jnp.nan)
+        )
+        return mean, error
 
     def batch(
         self, data: PyTree, rows: Int[Array, " batch"], step: Int[Array, ""]
