@@ -74,6 +74,7 @@ class Jackknife(Bound):
             above = above + coefficient * (jnp.mean(bounds == jnp.inf) - (whole == jnp.inf))
             below = below + coefficient * (jnp.mean(bounds == -jnp.inf) - (whole == -jnp.inf))
         value = value + _times_infinity(above) - _times_infinity(below)
+        value = value.astype(log_weights.dtype)
         return with_derivative(value, self.weights(log_weights), log_weights)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
