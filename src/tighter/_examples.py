@@ -80,6 +80,16 @@ def check_one_device(tree: PyTree, name: str) -> None:
             )
 
 
+def moved_back(model: Any, origin: Any) -> Any:
+    """The model of the examples as they were before their origin was taken from them."""
+    return model if isinstance(origin, float) else model.moved(origin)
+
+
+def restored(values: Any, origin: Any) -> Any:
+    """Numbers in x's own units: with the origin in double precision, where there is one."""
+    return values if isinstance(origin, float) else np.asarray(values, np.float64) + origin
+
+
 def _minus(xs: PyTree, origin: Any) -> PyTree:
     """Examples without their origin; of a dict, that of the parts that have one."""
     if isinstance(origin, dict):

@@ -22,8 +22,8 @@ def test_kinds_follow_from_the_types():
 
 def test_encoding_is_as_written_by_hand():
     x = infer_schema(MIXED).encode(MIXED)
-    assert x.dtype == np.float32
-    np.testing.assert_array_equal(x, np.array(CODES, np.float32))
+    assert x.dtype == np.float64
+    np.testing.assert_array_equal(x, np.array(CODES, float))
 
 
 def test_columns_are_found_by_name():

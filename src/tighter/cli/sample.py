@@ -60,7 +60,10 @@ def sample(
         check_autoencoder(opened.configuration, "--means")
     model = load_model(opened)
     key = jax.random.key(check_seed(seed))
-    drawn = np.asarray(sample_means(model, key, num) if means else model.sample(key, num))
+    origin = getattr(model, "origin", 0.0)
+    near = model.moved(np.negative(origin)) if np.any(origin) else model
+    drawn = np.asarray(sample_means(near, key, num) if means else near.sample(key, num))
+    drawn = drawn + origin if np.any(origin) else drawn
     write_arrays(path, {"samples": drawn})
     written = [str(path)]
     if drawn.ndim in (3, 4):

@@ -159,7 +159,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
         column: What the column holds.
 
     Returns:
-        float32 of shape (N,).
+        Doubles of shape (N,), none too large for float32.
 
     Raises:
         InputError: If a value is none that the column can have; it is named with its row.
@@ -204,7 +204,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
         f"column {column.name!r} of kind {column.kind} needs {wanted}, but has {{value:g}} in "
         "{row}; mend it, or choose another kind",
     )
-    return single
+    return values
 
 
 def decode_column(values: np.ndarray, column: Column) -> polars.Series:
@@ -239,11 +239,14 @@ def decode_column(values: np.ndarray, column: Column) -> polars.Series:
         return pl.Series(column.name, _whole(values, column), nan_to_null=True).cast(dtype)
     if column.kind == "count":
         values = np.rint(values)
-    single = pl.Series(column.name, values.astype(np.float32), nan_to_null=True)
+    rounded = values.astype(np.float32)
+    single = pl.Series(column.name, rounded, nan_to_null=True)
     if column.dtype in ("Float16", "Float32"):
         return single.cast(dtype)
     # The shortest decimal that is this float32: 0.1 comes back as 0.1, not 0.10000000149.
-    return single.cast(pl.String).cast(pl.Float64).cast(dtype)
+    shortest = single.cast(pl.String).cast(pl.Float64)
+    double = pl.Series(column.name, values.astype(np.float64), nan_to_null=True)
+    return shortest.zip_with(pl.Series(rounded == values), double).cast(dtype)
 
 
 def refuse_missing_rows(x: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """A data set in memory, and its split into train, validation and test."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -10,13 +11,18 @@ from tighter._errors import InputError
 from tighter.data._columns import refuse_missing_rows
 from tighter.data.schema import Schema
 
+# Of a column's range: what rounding may change a number by.
+_LOST = 1e-4
+_COLUMNS = 256  # looked at together
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Examples of one shape, with or without labels.
 
-    Any numeric array is accepted as `x` and stored as float32 without scaling: scaling belongs to
-    the reader of a file, who knows what the numbers were.
+    Any numeric array is accepted as `x` and stored without scaling, which belongs to the reader of
+    a file, who knows what the numbers were: as float32, or as doubles where float32 can't tell the
+    numbers of a column apart.
 
     Args:
         x: The examples, shape (N, *shape), finite but for what is missing.
@@ -90,8 +96,11 @@ class Dataset:
                 f"rows {rows.min()} to {rows.max()} were asked for, but there are {size}; "
                 f"the last is {size - 1}"
             )
-        labels = None if self.labels is None else self.labels[rows]
-        return Dataset(self.x[rows], labels, self.name, self.schema, self.missing)
+        # Of the same precision, whatever the few rows would take.
+        taken = copy.copy(self)
+        object.__setattr__(taken, "x", self.x[rows])
+        object.__setattr__(taken, "labels", None if self.labels is None else self.labels[rows])
+        return taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,6 +244,22 @@ def _examples(x: np.ndarray, *, missing: bool) -> np.ndarray:
             f"x reaches {np.abs(x[finite]).max():g}, too large for float32; rescale it, "
             "e.g. x / x.std()"
         )
+    return single if x.dtype.itemsize < 4 else in_enough_precision(np.asarray(x, float), single)
+
+
+def in_enough_precision(double: np.ndarray, single: np.ndarray) -> np.ndarray:
+    """The single ones of two like arrays, where rounding is little beside what a column varies by.
+
+    Args:
+        double: Examples (N, ...), missing ones NaN.
+        single: The same, rounded.
+    """
+    for start in range(0, max(1, double[0].size), _COLUMNS):
+        few = double.reshape(len(double), -1)[:, start : start + _COLUMNS]
+        error = np.abs(few - single.reshape(len(single), -1)[:, start : start + _COLUMNS])
+        low, high = np.fmin.reduce(few, axis=0), np.fmax.reduce(few, axis=0)
+        if (np.fmax.reduce(error, axis=0) > _LOST * (high - low)).any():
+            return double
     return single
 
 

@@ -88,7 +88,7 @@ class Schema:
             frame: A table with these columns and no others.
 
         Returns:
-            float32 of shape (N, D).
+            Doubles of shape (N, D).
 
         Raises:
             InputError: If a column is not there or not known, a value is none that its column can
@@ -103,7 +103,7 @@ class Schema:
             raise InputError(
                 f"the table {' and '.join(faults)}; the columns wanted are {listed(self.names)}"
             )
-        x = np.empty((frame.height, len(self.columns)), np.float32)
+        x = np.empty((frame.height, len(self.columns)))
         for place, column in enumerate(self.columns):
             x[:, place] = encode_column(frame[column.name], column)
         refuse_missing_rows(x)

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from tighter._errors import InputError
-from tighter._examples import admitted
+from tighter._examples import admitted, restored
 from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
+from tighter.data import Dataset
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
 
@@ -123,7 +124,8 @@ def impute(
             f"{type(model).__name__} was not made for missing entries: train it with "
             "--set model.missing=true, or observation=Missing(...)"
         )
-    model, xs, _ = admitted(model, x)
+    given = x.x if isinstance(x, Dataset) else x
+    model, xs, origin = admitted(model, given)
     x = jnp.asarray(xs)
     rows = rows_of_all(model, x, key=key)
     rows.check_turns(num_samples)
@@ -140,11 +142,11 @@ def impute(
         for parts, array in zip((values, drawn, ess), jax.device_get(part), strict=True):
             parts.append(array)
     num = x.shape[0]
-    return Imputation(
-        np.concatenate(values)[:num],
-        np.moveaxis(np.concatenate(drawn)[:num], 1, 0),
-        np.concatenate(ess)[:num],
-    )
+    filled = np.concatenate(values)[:num], np.moveaxis(np.concatenate(drawn)[:num], 1, 0)
+    if not isinstance(origin, float):  # what was taken away, in double precision
+        there = np.asarray(given, np.float64)
+        filled = (np.where(np.isnan(there), restored(part, origin), there) for part in filled)
+    return Imputation(*filled, np.concatenate(ess)[:num])
 
 
 @compiled

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter.bounds import bound_from_name
 from tighter.data import Dataset, Splits
 from tighter.diagnostics import (
@@ -64,7 +65,7 @@ def annealed(
     """
     began = time.monotonic()
     seed = _seed(run, seed)
-    xs, key = _examples(run, splits.test, num_examples or 100, seed)
+    model, xs, key = _examples(model, run, splits.test, num_examples or 100, seed)
     settings: dict[str, Any] = {"num_temperatures": num_temperatures, "num_chains": num_chains}
     announce(f"annealing {len(xs)} test examples, T = {num_temperatures}, {num_chains} chains")
     estimates = annealed_log_likelihood(model, xs, key=jax.random.fold_in(key, 0), **settings)
@@ -130,7 +131,7 @@ def sandwiched(
         raise InputError(f"gap is in nats, above zero, got {gap}")
     began = time.monotonic()
     seed = _seed(run, seed)
-    xs, key = _examples(run, splits.test, num_examples or 100, seed)
+    model, xs, key = _examples(model, run, splits.test, num_examples or 100, seed)
     announce(f"bounds from both sides of {len(xs)} test examples, to within {gap} nats")
     bounds = sandwich(model, xs, gap=gap, key=key)
     law = bounds.jensen_gap
@@ -196,15 +197,15 @@ def diagnosed(
     """
     began = time.monotonic()
     seed = _seed(run, seed)
-    xs, key = _examples(run, splits.train, num_examples or len(splits.train), seed)
+    model, xs, key = _examples(model, run, splits.train, num_examples or len(splits.train), seed)
     keys = jax.random.split(key, 4)
     units = active_units(model, xs, num_samples=32, key=keys[1])  # refuses too few examples
     announce(f"ELBO surgery on {len(xs)} training examples")
     surgery = elbo_surgery(model, xs, key=keys[0])
     codes = aggregated_posterior(model, xs, key=keys[2])
-    tested, gap_key = _examples(run, splits.test, num_gaps, seed)
+    near, tested, gap_key = _examples(model, run, splits.test, num_gaps, seed)
     announce(f"posteriors of their own for {len(tested)} test examples")
-    gaps = inference_gaps(model, tested, key=gap_key)
+    gaps = inference_gaps(near, tested, key=gap_key)
     terms = surgery._fields[:5]
     by_unit = surgery.per_dimension
     record = {
@@ -285,7 +286,7 @@ def compared(
     configuration = run.configuration
     objective = configuration.objective
     seed = _seed(run, seed)
-    xs, key = _examples(run, splits.train, configuration.training.batch_size, seed)
+    model, xs, key = _examples(model, run, splits.train, configuration.training.batch_size, seed)
     trained = "iwae" if objective.bound == "sumo" else objective.bound
     names = bounds or list(dict.fromkeys(["elbo", trained]))
     counts = num_samples or sorted({1, objective.num_samples})
@@ -323,8 +324,10 @@ def compared(
     return stored, str(comparison)
 
 
-def _examples(run: RunFolder, data: Dataset, num: int, seed: int) -> tuple[Array, Key[Array, ""]]:
-    """The first examples as the model sees them, and a key for what is done with them."""
+def _examples(
+    model: Any, run: RunFolder, data: Dataset, num: int, seed: int
+) -> tuple[Any, Array, Key[Array, ""]]:
+    """The model, the first examples as it sees them, and a key for what is done with them."""
     if data.shape != run.shape:
         raise InputError(
             f"the data's examples have shape {data.shape} and the run was trained on {run.shape}: "
@@ -332,7 +335,8 @@ def _examples(run: RunFolder, data: Dataset, num: int, seed: int) -> tuple[Array
         )
     transform_key, key = jax.random.split(jax.random.key(seed))
     num = min(num, len(data))
-    return build_transform(run.configuration)(jnp.asarray(data.x[:num]), key=transform_key), key
+    near, xs, _ = admitted(model, data.x[:num])
+    return near, build_transform(run.configuration)(jnp.asarray(xs), key=transform_key), key
 
 
 def _seed(run: RunFolder, seed: int | None) -> int:

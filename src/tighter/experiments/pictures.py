@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._examples import admitted, restored
 from tighter._programs import compiled
 from tighter.data import Splits
 from tighter.models import VAE, LatentVariableModel, MissingNotAtRandom
@@ -33,6 +34,7 @@ def picture_arrays(
     sample_key, transform_key, reconstruct_key = jax.random.split(key, 3)
     draw_key = jax.random.fold_in(reconstruct_key, 0)
     encoded = np.concatenate([splits.test.x, splits.train.x])[:_ENCODINGS]
+    model, encoded, origin = admitted(model, encoded)
     encoded = transform(jnp.asarray(encoded), key=transform_key)
     shown = encoded[: min(_RECONSTRUCTIONS, len(splits.test))]
     keys = jax.random.split(reconstruct_key, shown.shape[0])
@@ -45,8 +47,9 @@ def picture_arrays(
     }
     if splits.train.schema is None:  # the page of a table is drawn from table.json
         rebuilt = jax.jit(jax.vmap(model.reconstruct))(shown, keys)
-        arrays["prior_samples"] = sample_means(model, sample_key, _SAMPLES)
-        arrays["originals"], arrays["reconstructions"] = shown, rebuilt
+        arrays["prior_samples"] = restored(sample_means(model, sample_key, _SAMPLES), origin)
+        arrays["originals"] = restored(shown, origin)
+        arrays["reconstructions"] = restored(rebuilt, origin)
         pixels = splits.test.x[: len(shown)]
         if set(np.unique(shown)) <= {0.0, 1.0} and not np.array_equal(pixels, shown):
             # What was binarized, and the reconstruction binarized as well, to be compared with it.
@@ -60,7 +63,7 @@ def picture_arrays(
         quantiles = jax.scipy.special.ndtri((jnp.arange(_GRID) + 0.5) / _GRID)
         across, up = jnp.meshgrid(quantiles, quantiles[::-1])
         zs = jnp.stack([across, up], axis=-1).reshape(-1, 2)
-        means = jax.jit(jax.vmap(model.likelihood_mean))(zs)
+        means = restored(jax.jit(jax.vmap(model.likelihood_mean))(zs), origin)
         arrays["grid"] = means.reshape(_GRID, _GRID, *means.shape[1:])
     return {name: np.asarray(array) for name, array in arrays.items()}
 

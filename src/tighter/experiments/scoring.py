@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._programs import compiled
 from tighter.data import Dataset
 from tighter.evaluation import LogLikelihood, log_likelihood
@@ -81,7 +82,8 @@ def score(
         )  # fmt: skip
     announce(f"log-likelihood of {num_examples} test examples, K = {num_samples}")
     transform_key, likelihood_key, bound_key = jax.random.split(jax.random.key(seed), 3)
-    xs = transform(jnp.asarray(test.x[:num_examples]), key=transform_key)
+    model, xs, _ = admitted(model, test.x[:num_examples])
+    xs = transform(jnp.asarray(xs), key=transform_key)
     estimates = log_likelihood(model, xs, num_samples=num_samples, key=likelihood_key)
     bounds = _bounds(model, configuration, xs, bound_key)
     gaps = estimates.value - bounds

@@ -11,8 +11,8 @@ from sklearn.utils.validation import validate_data
 
 from tighter._errors import InputError
 
-# Single precision holds seven digits; two of them are for what a column varies by.
-_LEAST_VARIATION = 1e-5
+# Of the digits that numbers came with, two are for what a column varies by.
+_LEAST_VARIATION = 84
 
 
 def check_counts(**counts: Any) -> None:
@@ -112,14 +112,15 @@ def refuse_constant(values: np.ndarray, *, names: Any = None) -> None:
         names: The columns' names, if they have any.
 
     Raises:
-        InputError: If a column is constant, or as good as constant in single precision.
+        InputError: If a column is constant, or as good as constant in its own precision.
     """
     there = ~np.isnan(values)
     count = np.maximum(there.sum(axis=0), 1)
     mean = np.where(there, values, 0).sum(axis=0, dtype=np.float64) / count
     variance = np.where(there, values - mean, 0) ** 2
     scale = np.sqrt(variance.sum(axis=0, dtype=np.float64) / count)
-    still = there.any(axis=0) & (scale <= _LEAST_VARIATION * np.abs(mean))
+    rounding = np.finfo(values.dtype).eps
+    still = there.any(axis=0) & (scale <= _LEAST_VARIATION * rounding * np.abs(mean))
     if still.any():
         column = int(still.argmax())
         name = column if names is None else repr(str(names[column]))

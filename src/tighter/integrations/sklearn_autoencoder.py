@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from tighter._errors import InputError
+from tighter._examples import Admitted, admitted, moved_back, restored
 from tighter.bounds import IWAE
 from tighter.evaluation import impute
 from tighter.integrations import _sklearn_build as built
@@ -134,7 +135,7 @@ class VariationalAutoencoder(
         self._check_parameters()
         values = given.table(self, X, reset=True, least=2)
         model = self._start(values)
-        train, validation = split_aside(self, given.single(values), seed=self._seed)
+        train, validation = split_aside(self, values, seed=self._seed)
         fit_estimator(
             self,
             model,
@@ -168,11 +169,11 @@ class VariationalAutoencoder(
         if first:
             self.n_iter_, self.best_iter_ = 0, 0
             self.bounds_, self.validation_bounds_ = np.zeros(0), None
-        xs = given.single(values)
-        self._check_support(model, xs)
+        self._check_support(model, values)
+        near, xs, origin = admitted(model, values)
         self._seen_missing |= bool(np.isnan(xs).any())
         epoch = one_epoch(
-            model,
+            near,
             xs,
             self._objective,
             optimizer=built.adam("constant", float(self.learning_rate), 0),
@@ -180,7 +181,8 @@ class VariationalAutoencoder(
             batch_size=given.even_batches(len(xs), self.batch_size),
             key=jax.random.fold_in(self._key("fit"), self.n_iter_ + 1),
         )
-        self.model_, self._optimizer_state = epoch.model, epoch.optimizer_state
+        self.model_ = moved_back(epoch.model, origin)
+        self._optimizer_state = epoch.optimizer_state
         self.n_iter_ += 1
         self.best_iter_ = self.n_iter_
         self.bounds_ = np.append(self.bounds_, epoch.bound)
@@ -188,10 +190,9 @@ class VariationalAutoencoder(
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of q(z|x), shape (N, n_components)."""
-        xs = given.single(self._table(X))
-        self._check_support(self.model_, xs)
+        near, xs, _ = self._admitted(self._table(X))
         num = self.num_likelihood_samples
-        return programs.encodings(self.model_, xs, num_samples=num, key=self._key("draws"))
+        return programs.encodings(near, xs, num_samples=num, key=self._key("draws"))
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Means of p(x|z), shape (N, columns)."""
@@ -202,7 +203,8 @@ class VariationalAutoencoder(
                 f"Z has {zs.shape[1]} columns, and z has {self._n_features_out} dimensions: give "
                 "what transform made"
             )
-        return programs.decodings(self.model_, zs)
+        near, origin = self._near()
+        return restored(programs.decodings(near, zs), origin)
 
     def score_samples(self, X: Any) -> np.ndarray:
         r"""Log-likelihood of each row, $\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)$, in nats.
@@ -210,11 +212,10 @@ class VariationalAutoencoder(
         Of K = `num_likelihood_samples` draws, from below in expectation. Where entries are missing
         it is that of the others. The same row has the same number in any table.
         """
-        xs = given.single(self._table(X))
-        self._check_support(self.model_, xs)
+        near, xs, _ = self._admitted(self._table(X))
         gradient = self._objective.gradient
         objective = programs.scoring(IWAE(), gradient, self.num_likelihood_samples)
-        return programs.log_likelihoods(self.model_, xs, objective, key=self._key("draws"))
+        return programs.log_likelihoods(near, xs, objective, key=self._key("draws"))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood, in nats an example; larger is better."""
@@ -229,7 +230,8 @@ class VariationalAutoencoder(
         check_is_fitted(self, "model_")
         given.check_counts(n_samples=n_samples)
         key = self._key("sample", seed=_seed(self.random_state))
-        return np.asarray(programs.draws(self.model_, n_samples, key))
+        near, origin = self._near()
+        return restored(np.asarray(programs.draws(near, n_samples, key)), origin)
 
     def impute(self, X: Any, n_draws: int = 0) -> Any:
         r"""X with its missing entries filled in by $\mathrm E[x_m \mid x_o]$.
@@ -248,11 +250,10 @@ class VariationalAutoencoder(
             InputError: If X is outside the observation family's support, or `n_draws` below 0.
         """
         values = self._table(X)
-        xs = given.single(values)
-        self._check_support(self.model_, xs)
+        self._check_support(self.model_, values)
         filled = impute(
             self.model_,
-            xs,
+            values,
             num_samples=self.num_likelihood_samples,
             num_draws=n_draws,
             key=self._key("draws"),
@@ -290,7 +291,6 @@ class VariationalAutoencoder(
 
     def _start(self, values: np.ndarray) -> VAE:
         """The model before training, and its objective."""
-        xs = given.single(values)
         self._seed = _seed(self.random_state)
         names = getattr(self, "feature_names_in_", None)
         observation = built.observation_of(self.observation, values, names=names)
@@ -307,8 +307,8 @@ class VariationalAutoencoder(
             self.bound, self.gradient, int(self.num_samples), model=model
         )
         self._optimizer_state = None
-        self._seen_missing = bool(np.isnan(xs).any())
-        return model.started(xs, key=self._key("start"))
+        self._seen_missing = bool(np.isnan(values).any())
+        return model.started(values, key=self._key("start"))
 
     def _table(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "model_")
@@ -321,6 +321,16 @@ class VariationalAutoencoder(
                 stacklevel=3,
             )
         return values
+
+    def _admitted(self, values: np.ndarray) -> Admitted:
+        """The table in single precision, and the model of it; what doesn't fit is named."""
+        self._check_support(self.model_, values)
+        return admitted(self.model_, values)
+
+    def _near(self) -> tuple[VAE, Any]:
+        """The model of what the origin leaves, and the origin."""
+        origin = self.model_.origin
+        return (self.model_.moved(-origin), origin) if np.any(origin) else (self.model_, 0.0)
 
     def _check_support(self, model: VAE, xs: np.ndarray) -> None:
         names = getattr(self, "feature_names_in_", ())

@@ -51,6 +51,15 @@ class LatentVariableModel(eqx.Module):
     def log_joint(self, x: Array) -> Callable[[PyTree], Array]:
         """Z -> log p(x, z), in nats."""
 
+    @property
+    def origin(self) -> Any:
+        """What is taken from examples in double precision, so that single can tell them apart."""
+        return 0.0
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by, with the same densities."""
+        return self
+
     def log_prior(self, x: Any) -> Callable[[PyTree], Array]:
         """The function z -> log p(z), in nats; log p(z|c) where the example brings a context c."""
         return lambda z: self.prior.log_prob(z)

@@ -47,5 +47,7 @@ def start_of(observation: Observation, decoder: Any, z: Any, xs: np.ndarray) -> 
     observation.check(xs)
     observation = observation.fitted(xs)
     output = np.asarray(observation.initial_output(xs), np.float32)
-    features = np.asarray(jax.vmap(observation.features)(jnp.asarray(xs)))
+    origin = observation.origin
+    near = np.asarray(np.asarray(xs, np.float64) - origin, np.float32)
+    features = np.asarray(jax.vmap(observation.moved(-origin).features)(jnp.asarray(near)))
     return Start(observation, output, features)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior, draw
 from tighter.models._composition import latent_families
@@ -195,9 +196,19 @@ class ConditionalVAE(LatentVariableModel):
         )
         if of_z is None or isinstance(of_z, GivenContext):
             return model
-        both = np.concatenate([xs.reshape(len(xs), -1), contexts], axis=1)
+        near, parts, _ = admitted(model, {"x": xs, "context": contexts})
+        both = np.concatenate([parts["x"].reshape(len(xs), -1), contexts], axis=1)
         key = jax.random.key(0) if key is None else key
-        return dataclasses.replace(model, of_z=of_z.fitted(_Flat(model), both, key=key))
+        return dataclasses.replace(model, of_z=of_z.fitted(_Flat(near), both, key=key))
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return {"x": self.observation.origin}
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, observation=self.observation.moved(by["x"]))
 
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that are no pairs of a context and an x that the family explains.

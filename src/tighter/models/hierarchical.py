@@ -301,6 +301,15 @@ class HierarchicalVAE(LatentVariableModel):
         """Mean of p(x|z1), in the shape of x."""
         return self.observation.mean(self.decoders[0](z["z1"]))
 
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.observation.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, observation=self.observation.moved(by))
+
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.
 

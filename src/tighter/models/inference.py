@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,15 @@ class SemiAmortized(LatentVariableModel):
     def num_latent(self) -> int:
         """Dimensions of z."""
         return self.vae.num_latent
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.vae.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, vae=self.vae.moved(by))
 
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.
@@ -194,6 +204,15 @@ class FreePosterior(LatentVariableModel):
     def prior(self) -> Any:
         """p(z)."""
         return self.vae.prior
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return {"x": self.vae.origin}
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, vae=self.vae.moved(by["x"]))
 
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.

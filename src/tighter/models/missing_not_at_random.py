@@ -89,6 +89,15 @@ class MissingNotAtRandom(LatentVariableModel):
         """The same with the VAE started from the training examples."""
         return dataclasses.replace(self, vae=self.vae.started(xs, key=key))
 
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.vae.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, vae=self.vae.moved(by))
+
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter.data.dataset import relabeled
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
@@ -95,11 +96,20 @@ class SemiSupervisedVAE(LatentVariableModel):
         contexts = np.eye(num, dtype=np.float32)[np.where(labels < 0, 0, labels).astype(int)]
         parts = {"x": examples["x"], "context": contexts}
         conditional = self.conditional.started(parts, key=key)
-        xs = jnp.asarray(np.asarray(examples["x"]), float)
-        features = np.asarray(jax.vmap(conditional.observation.features)(xs))
+        near, parts, _ = admitted(conditional, {"x": examples["x"], "context": contexts})
+        features = np.asarray(jax.vmap(near.observation.features)(jnp.asarray(parts["x"])))
         return dataclasses.replace(
             self, conditional=conditional, classifier=started_encoder(self.classifier, features)
         )
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.conditional.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, conditional=self.conditional.moved(by))
 
     def check_examples(self, xs: dict[str, Any]) -> None:
         """Refuse what are no examples with labels.

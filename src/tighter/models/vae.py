@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
+from tighter.models._started import start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
 from tighter.models.observations import Missing, Observation, observation_from_name
@@ -138,26 +139,18 @@ class VAE(LatentVariableModel):
         Raises:
             InputError: If the examples are outside the observation family's support.
         """
-        xs = np.asarray(xs)
-        made = jax.eval_shape(self.decoder, jnp.zeros(self.family.latent_shape(self.num_latent)))
-        if made.shape != self.observation.output_shape(xs.shape[1:]):
-            raise InputError(
-                f"examples of shape {xs.shape[1:]} don't fit a decoder with an output of shape "
-                f"{made.shape}: make the model for their shape"
-            )
-        self.observation.check(xs)
-        observation = self.observation.fitted(xs)
-        output = np.asarray(observation.initial_output(xs), np.float32)
-        features = np.asarray(jax.vmap(observation.features)(jnp.asarray(xs)))
+        z = jnp.zeros(self.family.latent_shape(self.num_latent))
+        start = start_of(self.observation, self.decoder, z, np.asarray(xs))
         model = dataclasses.replace(
             self,
-            observation=observation,
-            encoder=started_encoder(self.encoder, features),
-            decoder=started_decoder(self.decoder, output),
+            observation=start.observation,
+            encoder=started_encoder(self.encoder, start.features),
+            decoder=started_decoder(self.decoder, start.output),
         )
         if model.prior_family is None:
             return model
-        prior = model.prior_family.fitted(model, xs, key=jax.random.key(0) if key is None else key)
+        near, xs, _ = admitted(model, xs)
+        prior = model.prior_family.fitted(near, xs, key=jax.random.key(0) if key is None else key)
         return dataclasses.replace(model, prior_family=prior)
 
     @property
@@ -205,6 +198,15 @@ class VAE(LatentVariableModel):
     def is_plane(self) -> bool:
         """Whether z is two real numbers, so that it can be drawn."""
         return self.num_latent == 2 and self.family.space is Space.REAL
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.observation.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(self, observation=self.observation.moved(by))
 
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.

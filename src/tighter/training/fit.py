@@ -19,7 +19,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
-from tighter._examples import admitted, check_one_device
+from tighter._examples import admitted, check_one_device, moved_back
 from tighter._lock import alone_in
 from tighter._summary import quantity, summary
 from tighter.objective import Objective
@@ -141,7 +141,7 @@ def fit(
     check_one_device(model, "model")
     scalars = hasattr(model, "minibatch_log_joint")
     given = model
-    model, xs, _ = admitted(model, data, "data", scalars=scalars)
+    model, xs, origin = admitted(model, data, "data", scalars=scalars)
     held_out = None
     if validation is not None:
         held_out = admitted(given, validation, "validation", scalars=scalars).xs
@@ -171,7 +171,7 @@ def fit(
         "data": None if directory is None else digest(named_parts(xs)),
     }
     with contextlib.nullcontext() if directory is None else alone_in(Path(directory)):
-        run = _Run(directory, fingerprint, resume=resume)
+        run = _Run(directory, fingerprint, origin, resume=resume)
         return _trained(
             run, steps, arrays, xs, held_out,
             num_epochs=num_epochs, checkpoint_seconds=checkpoint_seconds,
@@ -253,9 +253,9 @@ def _trained(
     run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
     run.save_parameters(static, state, best)
     return FitResult(
-        eqx.combine(state.judged, static),
+        moved_back(eqx.combine(state.judged, static), run.origin),
         run.metrics.rows,
-        eqx.combine(best.arrays, static),
+        moved_back(eqx.combine(best.arrays, static), run.origin),
         best.epoch,
         interrupted=step < num_steps,
         steps_taken=step - first,
@@ -277,7 +277,15 @@ def _check_minibatches(objective: Trainable, batch_size: int, num_examples: int)
 class _Run:
     """The run's folder, or none."""
 
-    def __init__(self, directory: str | Path | None, fingerprint: dict[str, Any], *, resume: bool):
+    def __init__(
+        self,
+        directory: str | Path | None,
+        fingerprint: dict[str, Any],
+        origin: Any,
+        *,
+        resume: bool,
+    ):
+        self.origin = origin
         self.directory = None if directory is None else Path(directory)
         self.fingerprint = fingerprint
         self.resume = resume
@@ -338,8 +346,14 @@ class _Run:
     def save_parameters(self, static: PyTree, state: State, best: _Best) -> None:
         if self.directory is None:
             return
-        save_parameters(self.directory / "last.safetensors", eqx.combine(state.judged, static))
-        save_parameters(self.directory / "best.safetensors", eqx.combine(best.arrays, static))
+        save_parameters(
+            self.directory / "last.safetensors",
+            moved_back(eqx.combine(state.judged, static), self.origin),
+        )
+        save_parameters(
+            self.directory / "best.safetensors",
+            moved_back(eqx.combine(best.arrays, static), self.origin),
+        )
 
     def kept(self, step: int) -> str:
         if self.directory is None:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior, draw
 from tighter.models._model import LatentVariableModel
@@ -200,12 +201,27 @@ class MultimodalVAE(LatentVariableModel):
         )
         if self.prior_family is None:
             return model
+        near, columns, _ = admitted(model, columns)
         rows = np.arange(len(next(iter(columns.values()))))
         prior = self.prior_family.fitted(
-            _ByRow(model, jax.tree.map(jnp.asarray, columns)),
+            _ByRow(near, jax.tree.map(jnp.asarray, columns)),
             rows, key=jax.random.key(0) if key is None else key,
         )  # fmt: skip
         return dataclasses.replace(model, prior_family=prior)
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return {name: family.origin for name, family in self.observations.items()}
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by."""
+        return dataclasses.replace(
+            self,
+            observations={
+                name: family.moved(by[name]) for name, family in self.observations.items()
+            },
+        )
 
     def check_examples(self, xs: Example) -> None:
         """Refuse examples that the modalities' families can't explain.

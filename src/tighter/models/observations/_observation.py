@@ -150,6 +150,15 @@ class Observation(eqx.Module):
         """Shape of `features` of examples of this shape."""
         return tuple(shape)
 
+    @property
+    def origin(self) -> Any:
+        """What single precision can't tell x from, doubles in the shape of x; 0 for nothing."""
+        return 0.0
+
+    def moved(self, by: Any) -> Observation:
+        """The family of x + by."""
+        return self
+
     def fitted(self, xs: np.ndarray) -> Observation:
         """The same with what it takes from the training examples (locations, scales)."""
         return self

@@ -116,6 +116,15 @@ class Missing(Observation):
             )
         return Missing(self.family.fitted(xs))
 
+    @property
+    def origin(self) -> Any:
+        """That of the family."""
+        return self.family.origin
+
+    def moved(self, by: Any) -> Missing:
+        """The family of x + by."""
+        return Missing(self.family.moved(by))
+
     def check(self, xs: np.ndarray, *, names: Sequence[str] = ()) -> None:
         """Refuse entries that the family can't explain."""
         self.family.check(xs, names=names)

@@ -201,6 +201,20 @@ class Mixed(Observation):
         groups = [family.fitted(xs[:, places]) for family, places in self._members()]
         return Mixed(dict(self.columns), groups)
 
+    @property
+    def origin(self) -> np.ndarray:
+        """Those of the groups, by column."""
+        origin = np.zeros(len(self.columns))
+        for family, places in self._members():
+            origin[places] = family.origin
+        return origin
+
+    def moved(self, by: Any) -> Mixed:
+        """The families of x + by."""
+        by = np.broadcast_to(by, len(self.columns))
+        groups = [family.moved(by[places]) for family, places in self._members()]
+        return Mixed(dict(self.columns), groups)
+
     def check(self, xs: np.ndarray, *, names: Sequence[str] = ()) -> None:
         """Refuse columns that their families can't explain; they are named."""
         self._check_shape(xs.shape[1:])
