@@ -142,6 +142,6 @@ def _refuse_lost(xs: np.ndarray, single: np.ndarray, name: str) -> None:
             raise InputError(
                 f"{place if index else name} varies by {np.nanstd(values):g} about "
                 f"{np.nanmean(values):.10g}, which float32 can't tell apart: subtract the mean, "
-                "which leaves densities as they are, or take Standardized(family, shape), started from "
-                "the data"
+                "which leaves densities as they are, or take Standardized(family, shape), started "
+                "from the data"
             )
