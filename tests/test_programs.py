@@ -59,6 +59,14 @@ def test_optimizers_of_the_same_numbers_share_a_program(make):
     assert count.traced == 1
 
 
+def test_a_schedule_that_changes_what_it_holds_when_traced_is_compiled_once():
+    count = Counter(lambda schedule, x: schedule(x))
+    schedule = optax.cosine_decay_schedule(1e-2, 10)  # its 10 becomes 10.0 on the first call
+    for given in (schedule, schedule, optax.cosine_decay_schedule(1e-2, 10)):
+        count.call(given, jnp.asarray(5))
+    assert count.traced == 1
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -43,21 +43,25 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
         InputError: If the program itself refuses its numbers (`eqx.error_if`).
     """
 
-    def program_of(args: tuple, kwargs: dict) -> tuple[Any, list]:
+    def program_of(args: tuple, kwargs: dict) -> tuple[Any, list, Callable | None]:
         leaves, structure = jax.tree.flatten((args, kwargs))
         dynamic = [eqx.is_array(leaf) for leaf in leaves]
         static = [None if array else leaf for array, leaf in zip(dynamic, leaves, strict=True)]
         arrays = [leaf for array, leaf in zip(dynamic, leaves, strict=True) if array]
         shapes = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in arrays)
-        key = (function, structure, tuple(map(_made_of, static)), tuple(dynamic), shapes)
-        with _lock:
-            program = _programs.get(key)
-            if program is None:
-                program = _programs[key] = _new(function, structure, static, dynamic)
-            _programs.move_to_end(key)
-            while len(_programs) > _HELD:
-                _programs.popitem(last=False)
-        return program, arrays
+
+        def filed(program: Any) -> Any:
+            key = (function, structure, tuple(map(_made_of, static)), tuple(dynamic), shapes)
+            with _lock:
+                program = _programs[key] = _programs.get(key, program)
+                _programs.move_to_end(key)
+                while len(_programs) > _HELD:
+                    _programs.popitem(last=False)
+            return program
+
+        new = _new(function, structure, static, dynamic)
+        program = filed(new)
+        return program, arrays, filed if program is new else None
 
     def _new(function: Callable, structure: Any, static: list, dynamic: list) -> Any:
         def run(*arrays: Any) -> Any:
@@ -72,11 +76,13 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        program, arrays = program_of(args, kwargs)
+        program, arrays, filed = program_of(args, kwargs)
         callbacks, said = logging.getLogger("jax._src.callback"), _Said()
         callbacks.addFilter(said)
         try:
             out, rest = program(*arrays)
+            if filed is not None:  # tracing may change what a function holds: optax's cosine does
+                filed(program)
             if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(out)):
                 jax.block_until_ready(out)
         except jax.errors.JaxRuntimeError as error:
@@ -89,7 +95,7 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
         return eqx.combine(out, rest.value)
 
     def lower(*args: P.args, **kwargs: P.kwargs) -> Any:
-        program, arrays = program_of(args, kwargs)
+        program, arrays, _ = program_of(args, kwargs)
         return program.lower(*arrays)
 
     call.lower = lower  # type: ignore[attr-defined]
