@@ -9,7 +9,17 @@ import pytest
 
 import tighter as tt
 from tighter import Objective
-from tighter.bounds import BOUNDS, CUBO, ELBO, IWAE, Grouped, Jackknife, Renyi
+from tighter.bounds import (
+    BOUNDS,
+    CUBO,
+    ELBO,
+    IWAE,
+    Combination,
+    Grouped,
+    Jackknife,
+    Renyi,
+    as_bound,
+)
 from tighter.gradients import (
     ESTIMATORS,
     VIMCO,
@@ -276,6 +286,22 @@ def test_draws_without_weight():
     np.testing.assert_allclose(value, np.log(np.exp(log_w).sum() / 16), rtol=1e-5)
     np.testing.assert_allclose(gradient[0], np.sum(share * (1 - inside)), rtol=1e-4)
     np.testing.assert_allclose(gradient[1], np.sum(share**2 * (inside - 1)), rtol=1e-4)
+
+
+def test_one_draw_of_a_bound_that_somebody_brings_along_is_not_the_elbo():
+    """Alone, in a sum or in groups: it may bend, so that path and model differ."""
+
+    def bent(log_weights):
+        return jnp.mean(log_weights) - 0.1 * jnp.sum(log_weights**2)
+
+    alone, *within = (
+        Objective(bound, DoublyReparameterized(), num_samples=1)
+        for bound in (bent, Combination({bent: 0.5, as_bound(bent): 0.5}), Grouped(bent, 1))
+    )
+    slope = lambda objective: jax.grad(estimate, argnums=2)(objective, *parameters())  # noqa: E731
+    expected, *found = quick_jit(lambda: [slope(each) for each in (alone, *within)])()
+    for ours in found:
+        assert_trees_close(ours, expected)
 
 
 @pytest.mark.parametrize(

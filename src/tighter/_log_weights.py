@@ -97,12 +97,13 @@ def check_drawn(
             f"draws are of experts in turn: num_samples is a multiple of {strata}, got "
             f"{num_samples}"
         )
-    if bound.kept_together(num_samples) % strata:
-        raise ValueError(
-            f"{type(bound).__name__} takes means of {num_samples} draws' weights over parts of a "
-            f"turn of {type(posterior).__name__}, which is of {strata} draws: take whole turns to "
-            "a group, IWAE, or the same posterior as a Mixture"
-        )
+    for each in (bound, *estimator.bounds(bound)):
+        if each.kept_together(num_samples) % strata:
+            raise ValueError(
+                f"{type(each).__name__} takes means of {num_samples} draws' weights over parts of "
+                f"a turn of {type(posterior).__name__}, which is of {strata} draws: take whole "
+                "turns to a group, IWAE, or the same posterior as a Mixture"
+            )
     if estimator.asks_own_density(bound):
         raise TypeError(
             f"{name} holds for draws of the density that they are weighed by, and "

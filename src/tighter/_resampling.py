@@ -13,10 +13,14 @@ def systematic(
     """Systematic resampling: `num` indices, and one over each one's expected count.
 
     A sum over the picked terms, times the second result, has the expectation of the whole sum.
+    Infinite magnitudes leave nothing to others; with one that is NaN so are the results.
     """
-    total = jnp.sum(magnitudes)
-    num_draws = magnitudes.shape[0]
-    probabilities = jnp.where(total > 0, magnitudes / jnp.where(total > 0, total, 1), 1 / num_draws)
+    num_draws, dtype = magnitudes.shape[0], magnitudes.dtype
+    # In single precision at least, lest what is small never be picked.
+    magnitudes = magnitudes.astype(jnp.promote_types(dtype, jnp.float32))
+    largest = jnp.max(magnitudes)
+    relative = jnp.where(magnitudes == largest, 1, magnitudes / largest)
+    probabilities = relative / jnp.sum(relative)
     cumulative = jnp.cumsum(probabilities)
     points = (jnp.arange(num) + jax.random.uniform(key, dtype=cumulative.dtype)) / num
     picked = jnp.searchsorted(
@@ -24,4 +28,5 @@ def systematic(
     )
     picked = jnp.minimum(picked, num_draws - 1)
     expected = num * probabilities[picked]
-    return picked, jnp.where(expected > 0, 1 / jnp.where(expected > 0, expected, 1), 0)
+    factor = jnp.where(expected == 0, 0, 1 / jnp.where(expected == 0, 1, expected))
+    return picked, factor.astype(dtype)

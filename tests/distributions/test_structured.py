@@ -10,7 +10,7 @@ from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
 
 import tighter as tt
-from tighter.bounds import ELBO, IWAE, Renyi
+from tighter.bounds import ELBO, IWAE, Grouped, Renyi
 from tighter.distributions import Chain, Experts, stop_parameters
 from tighter.gradients import (
     DoublyReparameterized,
@@ -195,5 +195,18 @@ def test_the_plain_rules_are_refused_for_experts():
         tt.Objective(ELBO(), gradient, num_samples=4)(bimodal, q, key=jax.random.key(0))
     with pytest.raises(ValueError, match="multiple of 2"):
         tt.Objective(IWAE(), Reparameterized(), num_samples=3)(bimodal, q, key=jax.random.key(0))
+    # The bounds of a split's parts too take whole turns.
+    for part in ("theta", "phi"):
+        splits = [
+            tt.gradients.Split(
+                **{"theta": IWAE(), "phi": Reparameterized()}
+                | {part: (Grouped(IWAE(), groups), Reparameterized())}
+            )
+            for groups in (2, 4)
+        ]
+        objectives = [tt.Objective(IWAE(), split, num_samples=4) for split in splits]
+        objectives[0](bimodal, q, key=jax.random.key(0))
+        with pytest.raises(ValueError, match=r"Grouped takes means .* parts of a turn"):
+            objectives[1](bimodal, q, key=jax.random.key(0))
     with pytest.raises(tt.InputError, match="batch shape"):
         Experts(dist.Normal(0.0, 1.0))

@@ -209,7 +209,7 @@ def test_few_draws_have_no_shape():
 
 
 class OnHalfTheLine(eqx.Module):
-    """p(z, x) is zero for z < x, and not a number for x = 1 and large z; q = N(0, 1)."""
+    """p(z, x) is zero for z < x, q = N(0, 1); for large z NaN at x = 1, infinite at x = 1.5."""
 
     def posterior(self, x):
         return dist.Normal(0 * x, 1.0, validate_args=False)
@@ -217,17 +217,18 @@ class OnHalfTheLine(eqx.Module):
     def log_joint(self, x):
         def log_joint(z):
             density = jnp.where(z > x, -0.5 * z**2, -jnp.inf)
+            density = jnp.where((z > 2) & (x == 1.5), jnp.inf, density)
             return jnp.where((z > 2) & (x == 1), jnp.nan, density)
 
         return log_joint
 
 
 def test_draws_without_weight():
-    """Half of the draws have weight √2π and the others none, all have it, none has, one is NaN."""
+    """Half have weight √2π and the others none, all have it, none has, one is NaN or infinite."""
     num_samples = 4000
-    xs = jnp.array([0.0, -100.0, 100.0, 1.0])
+    xs = jnp.array([0.0, -100.0, 100.0, 1.0, 1.5])
     result = log_likelihood(OnHalfTheLine(), xs, num_samples=num_samples, key=KEY)
-    half, whole, none, bad = range(4)
+    half, whole, none, bad, infinite = range(5)
     expected = 0.5 * math.log(2 * math.pi)
     assert abs(result.value[half] - (expected - math.log(2))) < 5 * result.standard_error[half]
     # Of n draws n/2 ± √n/2 have weight, and the error goes with the root of what is left over.
@@ -238,6 +239,8 @@ def test_draws_without_weight():
     assert result.value[none] == -np.inf
     assert np.isnan([result.standard_error[none], result.pareto_k[none]]).all()
     assert np.isnan([part[bad] for part in result]).all()
+    assert result.value[infinite] == result.pareto_smoothed[infinite] == np.inf
+    assert 0 < result.ess[infinite] < 0.05 * num_samples  # those that are infinite, alike
 
 
 def test_examples_may_be_dicts():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import equinox as eqx
 import jax
@@ -32,7 +32,7 @@ class Combination(Bound):
     bounds: tuple[Bound, ...]
     coefficients: tuple[float, ...] = eqx.field(static=True)
 
-    def __init__(self, terms: Mapping[Bound, float]):
+    def __init__(self, terms: Mapping[Bound | Callable, float]):
         self.bounds = tuple(as_bound(bound) for bound in terms)
         self.coefficients = tuple(float(weight) for weight in terms.values())
 

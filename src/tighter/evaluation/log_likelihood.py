@@ -188,9 +188,13 @@ def _add(
     both = jnp.concatenate([sums.largest, log_weights], axis=1)
     largest = jax.lax.top_k(both, size)[0]
     log_scale = jnp.maximum(sums.log_scale, jnp.max(log_weights, axis=1))
-    finite = jnp.where(jnp.isfinite(log_scale), log_scale, 0)
-    shrink = jnp.exp(sums.log_scale - finite)
-    weights = jnp.exp(log_weights - finite[:, None])
+    shift = jnp.where(log_scale == -jnp.inf, 0, log_scale)
+
+    def scaled(log_weights: Array, shift: Array) -> Array:
+        # The largest is 1, were it infinite.
+        return jnp.where(log_weights == shift, 1, jnp.exp(log_weights - shift))
+
+    shrink, weights = scaled(sums.log_scale, shift), scaled(log_weights, shift[:, None])
 
     def added(old: Float[Array, "batch parts"], part: Int[Array, "batch draws"]) -> Array:
         membership = jax.nn.one_hot(part, old.shape[1], dtype=weights.dtype)

@@ -104,6 +104,10 @@ class Estimator(eqx.Module):
         """
         return False
 
+    def bounds(self, bound: Bound) -> tuple[Bound, ...]:
+        """All bounds that the coefficients are of, for an objective's bound."""
+        return (bound,)
+
     def min_samples(self, bound: Bound) -> int:
         """The fewest draws for which the pair is defined: what the bound needs, or more."""
         return bound.min_samples

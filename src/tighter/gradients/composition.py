@@ -40,6 +40,10 @@ class _ScoreTurnedToPath(Estimator):
         """Yes: a score becomes a path only for the density that the draw is of."""
         return True
 
+    def bounds(self, bound: Bound) -> tuple[Bound, ...]:
+        """Those of the estimator."""
+        return self.estimator.bounds(bound)
+
     def min_samples(self, bound: Bound) -> int:
         """That of the estimator."""
         return self.estimator.min_samples(bound)
@@ -157,6 +161,11 @@ class Split(Estimator):
         return (estimator if alone else DoublyReparameterized()).asks_own_density(
             self.phi.bound or bound
         )
+
+    def bounds(self, bound: Bound) -> tuple[Bound, ...]:
+        """Those of both parts."""
+        parts = (self.theta, self.phi)
+        return tuple(b for part in parts for b in part.estimator.bounds(part.bound or bound))
 
     def min_samples(self, bound: Bound) -> int:
         """The most that the bound or a part needs."""

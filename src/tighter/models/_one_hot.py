@@ -57,12 +57,13 @@ class OneHot(Distribution):
 
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log probability, in nats."""
-        return jnp.sum(value * jax.nn.log_softmax(self.logits), axis=-1)
+        log_probs = jax.nn.log_softmax(self.logits)
+        # A zero of the value is no log probability times zero: that may be −∞.
+        return jnp.sum(value * jnp.where(value == 0, 0, log_probs), axis=-1)
 
     def entropy(self) -> Array:
         """In nats."""
-        log_probs = jax.nn.log_softmax(self.logits)
-        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+        return -self.log_prob(self.mean)
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws, without derivatives."""

@@ -30,7 +30,7 @@ class MissingNotAtRandom(LatentVariableModel):
     Of x and s the observed entries and the whole mask are known, so that the latents are z and the
     missing entries; these are proposed from p(x_missing|z), and the log weight is
 
-    $\log p(z) + \log p(x_o \mid z) + \log p(s \mid x_o, x_m) - \log q(z \mid x_o)$.
+    $\log p(z) + \log p(x_o \mid x_m, z) + \log p(s \mid x_o, x_m) - \log q(z \mid x_o)$.
 
     Attributes:
         vae: The model of x, with a `Missing` observation family.
@@ -140,9 +140,9 @@ class MissingNotAtRandom(LatentVariableModel):
             z, complete = latents["z"], self._completed(x, latents)
             logits = self.mask(family.features(complete).reshape(-1))
             log_mask = -jnp.sum(jax.nn.softplus(jnp.where(observed.reshape(-1), -logits, logits)))
-            output = self.vae.decoder(z)
-            of_missing = family.log_prob_observed(output, complete, ~observed)
-            return self.vae.log_joint(x)(z) + of_missing + log_mask
+            # Of x as a whole: entries that are there may tell of those that are missing.
+            log_likelihood = family.log_prob(self.vae.decoder(z), complete)
+            return self.prior.log_prob(z) + log_likelihood + log_mask
 
         return log_joint
 
