@@ -96,6 +96,10 @@ class Steps(eqx.Module):
         keys: Random keys.
         average: Decay of the moving average of the arrays, in [0, 1); None for no average.
 
+    What a model, or a module within it, may have:
+
+        untrained: Names of its fields that no optimizer moves, such as a prior's numbers.
+
     What a model may have beside `log_joint` and `posterior`:
 
         in_training(xs, *, key): Itself as one step of training sees it: statistics of the batch,
@@ -156,6 +160,11 @@ class Steps(eqx.Module):
                 state.arrays, objective, xs, num_examples, key
             )
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
+            # An optimizer may move what has no gradient: weight decay does.
+            updates = jax.tree.map(
+                lambda alone, update: jnp.zeros_like(update) if alone else update,
+                left_alone(state.arrays), updates,
+            )  # fmt: skip
             arrays = self._moved_on(eqx.apply_updates(state.arrays, updates), xs, key)
             average = self._averaged(state.average, arrays, state.step)
             state = State(arrays, optimizer, state.step + 1, state.bound_sum - loss, average)
@@ -287,6 +296,22 @@ class Steps(eqx.Module):
             return None
         decay = jnp.minimum(self.average, (1 + step) / (10 + step))
         return jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, average, arrays)
+
+
+def left_alone(tree: PyTree) -> PyTree:
+    """Whether each leaf is of a field that its module names in `untrained`."""
+
+    def is_told(node: Any) -> bool:
+        return node is not tree and bool(getattr(node, "untrained", ()))
+
+    told = jax.tree.map(
+        lambda node: left_alone(node) if is_told(node) else False, tree, is_leaf=is_told
+    )
+    names = getattr(tree, "untrained", ())
+    if not names:
+        return told
+    whole = [jax.tree.map(lambda _: True, getattr(tree, name)) for name in names]
+    return eqx.tree_at(lambda module: [getattr(module, name) for name in names], told, whole)
 
 
 def training_bounds(

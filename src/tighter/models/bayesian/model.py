@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import equinox as eqx
 import jax
@@ -74,6 +74,8 @@ class BayesianModel(LatentVariableModel):
         Kucukelbir, Tran, Ranganath, Gelman & Blei, "Automatic differentiation variational
         inference", 2017; Hoffman, Blei, Wang & Paisley, "Stochastic variational inference", 2013.
     """
+
+    untrained: ClassVar[tuple[str, ...]] = ("parameter_prior", "location", "scale")
 
     datum_log_likelihood: Any
     parameter_prior: ParameterPrior

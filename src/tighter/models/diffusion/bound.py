@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Key
 from tighter._derivatives import with_second_path
 from tighter._errors import InputError
 from tighter.distributions import stop_parameters
+from tighter.gradients import Bias
 from tighter.models.diffusion.schedules import Schedule, signal_and_noise
 
 if TYPE_CHECKING:
@@ -94,6 +95,14 @@ class DiffusionBound(eqx.Module):
     def num_outer(self) -> int:
         """Bounds averaged: one, as more times do the same."""
         return 1
+
+    @property
+    def bias(self) -> Bias:
+        """Of the total derivative it has."""
+        return Bias(
+            "its expectation is the ELBO's gradient; what is inside a learned schedule, of which "
+            "the ELBO in continuous time is no function, follows the variance"
+        )
 
     def at(self, step: Any) -> DiffusionBound:
         """The same at every step of training."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -64,6 +64,8 @@ class DiffusionModel(LatentVariableModel):
     References:
         Kingma, Salimans, Poole & Ho, "Variational diffusion models", 2021.
     """
+
+    untrained: ClassVar[tuple[str, ...]] = ("location", "scale")
 
     denoiser: Denoiser
     schedule: Schedule

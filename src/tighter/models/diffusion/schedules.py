@@ -179,6 +179,11 @@ class LearnedSchedule(Schedule):
         share = (self._rise(time) - first) / (last - first)
         return largest + (smallest - largest) * share
 
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The ends, where they are fixed."""
+        return () if self.trained_ends else ("largest", "smallest")
+
     def parts(self) -> tuple[Schedule, Schedule | None]:
         """The ends for the bound, the network for its variance."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -37,6 +37,8 @@ class Standardized(Observation):
         scale: s, in the shape of x.
         rest: What m has beyond single precision, where s is that small.
     """
+
+    untrained: ClassVar[tuple[str, ...]] = ("location", "scale", "rest")
 
     family: Observation
     location: Float[Array, ...]

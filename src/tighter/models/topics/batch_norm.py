@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -28,6 +29,8 @@ class BatchNorm(eqx.Module):
     References:
         Ioffe & Szegedy, "Batch normalization", 2015, algorithms 1 and 2 (without γ).
     """
+
+    untrained: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
     bias: Float[Array, ...]
     mean: Float[Array, ...]
