@@ -225,8 +225,10 @@ class Objective(eqx.Module):
     @property
     def followed(self) -> Bound:
         """The bound, or the ELBO where one draw makes them the same."""
-        one_draw = self.num_samples == 1 and not isinstance(self.bound, Custom)
-        return ELBO() if one_draw else self.bound
+        parts = jax.tree.leaves(self.bound, is_leaf=lambda part: isinstance(part, Custom))
+        if self.num_samples == 1 and not any(isinstance(part, Custom) for part in parts):
+            return ELBO()
+        return self.bound
 
     def _coefficients(
         self, log_weights: Float[Array, "batch draws"]
