@@ -5,12 +5,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter._errors import InputError
 from tighter.evaluation import impute
-from tighter.models import VAE, Gaussian, Missing, Standardized
+from tighter.models import VAE, FullGaussian, Gaussian, Missing, Standardized
 from tighter.models.missing_not_at_random import MissingNotAtRandom
 
 KEY = jax.random.key(4)
@@ -131,6 +132,23 @@ def test_not_at_random_against_quadrature():
     assert abs(made.values[0, 0] - exact_mean) < 5 * spread / np.sqrt(made.ess[0])
     # What is missing is likely large: the mask says more than the other entries.
     assert exact_mean - mean[0] > 0.3 * spread
+
+
+def test_not_at_random_where_entries_tell_of_each_other():
+    """The weight has log p(x_o | x_m, z), and not log p(x_o | z), where x|z is correlated."""
+    family = FullGaussian((2,))
+    family = eqx.tree_at(lambda family: family.lower, family, jnp.array([[0.0, 0], [4, 0]]))
+    vae = VAE.create((2,), num_latent=1, hidden=(), observation=Missing(family), key=KEY)
+    model = MissingNotAtRandom.create(vae, (2,), key=KEY)
+    x, z = jnp.array([1.5, jnp.nan]), {"z": jnp.array([0.3]), "x": jnp.array([7.0, 2.0])}
+    factor = np.array([[1, 0], [4 / np.sqrt(2), 1]])
+    mean, covariance = np.asarray(vae.decoder(z["z"])), factor @ factor.T
+    log_prob = stats.multivariate_normal(mean, covariance).logpdf([1.5, 2.0])
+    log_weight = model.log_joint(x)(z) - model.posterior(x).log_prob(z)
+    of_z = stats.norm().logpdf(0.3) - vae.posterior(x).log_prob(z["z"])
+    of_missing = stats.norm(mean[1], np.sqrt(covariance[1, 1])).logpdf(2.0)
+    exact = of_z + log_prob - of_missing - 2 * np.log(2)
+    np.testing.assert_allclose(log_weight, exact, rtol=1e-5)
 
 
 @pytest.mark.slow

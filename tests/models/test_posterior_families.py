@@ -11,6 +11,7 @@ from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.distributions import draw, is_reparameterizable, kl
+from tighter.models._one_hot import OneHot
 from tighter.models._space import Space
 from tighter.models.posteriors.table import (
     POSTERIORS,
@@ -209,6 +210,21 @@ def test_divergences_of_bits_and_categories():
         np.testing.assert_allclose(q.entropy(), -jnp.sum(jnp.exp(ours) * ours), rtol=1e-5)
         mean = jnp.einsum("n,n...->...", jnp.exp(ours), points)
         np.testing.assert_allclose(q.mean, mean, rtol=1e-5)
+
+
+def test_a_category_of_probability_zero():
+    def told(logit):
+        q = OneHot(jnp.stack([logit, jnp.array(1.0), -jnp.array(jnp.inf)]))
+        second, third = jnp.eye(3)[1:]
+        return q.entropy(), q.log_prob(second), q.log_prob(third)
+
+    first, second = 1 / (1 + np.e), np.e / (1 + np.e)
+    entropy = -first * np.log(first) - second * np.log(second)
+    np.testing.assert_allclose(told(jnp.array(0.0)), [entropy, np.log(second), -np.inf], rtol=1e-6)
+    slopes = jax.jacfwd(told)(jnp.array(0.0))[:2]
+    np.testing.assert_allclose(slopes, [first * second, -first], rtol=1e-6)
+    slopes = [jax.grad(lambda logit, i=i: told(logit)[i])(jnp.array(0.0)) for i in range(2)]
+    np.testing.assert_allclose(slopes, [first * second, -first], rtol=1e-6)
 
 
 def test_the_usual_flow_is_the_coupling_one():
