@@ -187,6 +187,13 @@ def test_damaged_parameters(refused, trained, tmp_path, command, damage):
     assert not (run / "evaluation.json").exists()
 
 
+def test_a_run_that_came_to_nothing_is_not_in_the_way(call, tiny, tmp_path):
+    run = tmp_path / "run"
+    answer = call("train", run, *tiny, "--observation=gaussian:1e-30")
+    assert (answer.status, "step 1" in answer.err, "Traceback" in answer.err) == (2, True, False)
+    assert call("train", run, *tiny).status == 0
+
+
 def test_a_folder_that_holds_a_run(refused, trained, tiny):
     run, _ = trained
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}

@@ -189,11 +189,20 @@ def test_the_state_before_the_step_is_kept_and_resumable(fit, xs, same, tmp_path
     assert same(load_parameters(tmp_path / "last.safetensors", model), good.model)
 
 
-@pytest.mark.parametrize("learning_rate", [1e30, float("inf")])
+def test_a_first_step_that_fails_leaves_nothing_that_is_in_the_way(fit, tmp_path):
+    for _ in range(2):
+        with pytest.raises(NonFiniteError, match="step 1: .*nothing was stored, as no step was"):
+            fit(optimizer=optax.sgd(float("inf")), directory=tmp_path)
+        assert not list(tmp_path.rglob("*.safetensors"))
+    fit(directory=tmp_path, num_epochs=1)
+    with pytest.raises(tt.InputError, match="already holds a run"):
+        fit(directory=tmp_path, num_epochs=1)
+
+
 @pytest.mark.slow
-def test_a_learning_rate_beyond_all_bounds_stores_nothing_infinite(fit, tmp_path, learning_rate):
+def test_a_learning_rate_beyond_all_bounds_stores_nothing_infinite(fit, tmp_path):
     with pytest.raises(NonFiniteError, match="smaller learning rate"):
-        fit(optimizer=optax.sgd(learning_rate), directory=tmp_path)
+        fit(optimizer=optax.sgd(1e30), directory=tmp_path)
     model = spoiled("none").inner
     for name in ("last", "best"):
         stored = load_parameters(tmp_path / f"{name}.safetensors", model)

@@ -17,6 +17,7 @@ from tighter._files import read_object, reading, writing
 from tighter._lock import alone_in
 from tighter.data import Schema
 from tighter.experiments.configuration import Configuration
+from tighter.training.checkpoints import achieved_in
 
 CONFIGURATION = "configuration.json"
 
@@ -78,6 +79,18 @@ def check_writable(path: Path) -> None:
     """
     with alone_in(path, seconds=5.0):
         pass
+
+
+def check_new(path: Path) -> None:
+    """Refuse to start where there is a run, unless it came to nothing.
+
+    Raises:
+        InputError: If there is one.
+    """
+    if (path / CONFIGURATION).exists() and achieved_in(path):
+        raise InputError(
+            f"{path} already holds a run: add --resume to go on with it, or name another folder"
+        )
 
 
 def new_run_path(configuration: Configuration) -> Path:

@@ -26,7 +26,13 @@ from tighter.diagnostics import topics as judged
 from tighter.evaluation import log_likelihood
 from tighter.evaluation.perplexity import perplexity_of
 from tighter.experiments.build import check_seed
-from tighter.experiments.folder import CONFIGURATION, versions, write_arrays, write_json
+from tighter.experiments.folder import (
+    CONFIGURATION,
+    check_new,
+    versions,
+    write_arrays,
+    write_json,
+)
 from tighter.experiments.results import store_result
 from tighter.experiments.scoring import error_of_mean, summary
 from tighter.experiments.topics_configuration import (
@@ -34,7 +40,6 @@ from tighter.experiments.topics_configuration import (
     VOCABULARY,
     TopicsConfiguration,
     TopicsRun,
-    is_run,
     open_topics,
     read_corpus,
 )
@@ -153,10 +158,8 @@ def _check_folder(path: Path, *, resume: bool) -> None:
     """Refuse to start where there is a run, and to go on where there is none."""
     if resume:
         open_topics(path)
-    elif is_run(path):
-        raise InputError(
-            f"{path} already holds a run: add --resume to go on with it, or name another folder"
-        )
+    else:
+        check_new(path)
 
 
 def load_topics(run: TopicsRun) -> TopicModel:

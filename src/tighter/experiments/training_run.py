@@ -33,6 +33,7 @@ from tighter.experiments.diffusion import diffusion_pictures
 from tighter.experiments.folder import (
     CONFIGURATION,
     RunFolder,
+    check_new,
     open_run,
     versions,
     write_arrays,
@@ -151,10 +152,8 @@ def _check_folder(path: Path, *, resume: bool) -> None:
     """Refuse to start where there is a run, and to go on where there is none."""
     if resume:
         open_run(path)
-    elif (path / CONFIGURATION).exists():
-        raise InputError(
-            f"{path} already holds a run: add --resume to go on with it, or name another folder"
-        )
+    else:
+        check_new(path)
 
 
 def draw_pictures(run: RunFolder, model: Any, splits: Splits) -> None:

@@ -24,6 +24,13 @@ _OVERHEAD = 256 * 1024  # bytes of a checkpoint beside its arrays
 logger = logging.getLogger(__name__)
 
 
+def achieved_in(directory: Path) -> bool:
+    """Whether a run's folder holds anything that training came to."""
+    found = [directory / "metrics.jsonl", directory / "best.safetensors"]
+    found += directory.glob("checkpoints/[0-9]*")
+    return any(file.exists() and file.stat().st_size > 0 for file in found)
+
+
 class Restored(NamedTuple):
     """What a checkpoint held.
 

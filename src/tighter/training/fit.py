@@ -24,7 +24,7 @@ from tighter._lock import alone_in
 from tighter._summary import quantity, summary
 from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
-from tighter.training.checkpoints import Checkpoints
+from tighter.training.checkpoints import Checkpoints, achieved_in
 from tighter.training.examples import check_numbers, leading_size, named_parts
 from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
@@ -216,8 +216,9 @@ def _trained(
             if not finite:
                 state = steps.before_fault(state, on_device, order, step)
                 fault = int(state.step)
-                run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
-                run.save_parameters(static, state, best)
+                if fault:
+                    run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
+                    run.save_parameters(static, state, best)
                 rows = jnp.asarray(steps.rows_of(fault, num_examples))
                 batch, step_key = steps.batch(on_device, rows, jnp.asarray(fault))
                 raise explain(
@@ -298,7 +299,7 @@ class _Run:
             return
         self.metrics = Metrics(self.directory / "metrics.jsonl")
         self.checkpoints = Checkpoints(self.directory / "checkpoints")
-        if not resume and (self.checkpoints.steps() or self.metrics.path.exists()):  # type: ignore[union-attr]
+        if not resume and achieved_in(self.directory):
             raise InputError(
                 f"{directory} already holds a run: resume it (--resume, resume=True), or take "
                 "another folder"
@@ -358,4 +359,6 @@ class _Run:
     def kept(self, step: int) -> str:
         if self.directory is None:
             return "nothing was stored, for want of a directory"
+        if not step:
+            return "nothing was stored, as no step was taken"
         return f"the state after step {step} is stored in {self.directory}"
