@@ -127,7 +127,24 @@ MOVING = {
     "Pareto": lambda a: dist.Pareto(a, 3.0),
     "LogUniform": lambda a: dist.LogUniform(a, 3.0),
     "masked": lambda a: dist.Uniform(-a, a).mask(True),
+    "moved within one transform": lambda a: dist.TransformedDistribution(
+        dist.Normal(0.0, 1.0),
+        transforms.ComposeTransform(
+            [transforms.ExpTransform(), transforms.AffineTransform(a, 1.0)]
+        ),
+    ),
+    "moved by entries": lambda a: dist.TransformedDistribution(
+        dist.Normal(jnp.zeros(2), 1.0).to_event(1),
+        transforms.IndependentTransform(
+            transforms.ComposeTransform(
+                [transforms.ExpTransform(), transforms.AffineTransform(a, 1.0)]
+            ),
+            1,
+        ),
+    ),
+    "a point": lambda a: dist.Delta(a * jnp.ones(2), event_dim=1),
     "in a chain": chain(lambda a: lambda z: dist.Uniform(z["a"], z["a"] + a)),
+    "in a chain in a chain": chain(lambda a: tt.distributions.Chain({"c": dist.Uniform(-a, a)})),
 }
 FIXED = {
     "normal": lambda a: dist.Normal(a, a),
@@ -183,6 +200,22 @@ def test_any_wrapper_of_a_moving_support_is_seen(name):
 @pytest.mark.parametrize("name", FIXED)
 def test_a_support_that_stays_is_let_in(name):
     differentiate(FIXED[name], tt.gradients.DoublyReparameterized())
+
+
+def test_a_point_may_move_where_there_is_no_score_to_miss():
+    """With K draws at one place F = ℓ, whose derivative the double reparameterization divides."""
+
+    def slope(bound, estimator):
+        objective = tt.Objective(bound, estimator, num_samples=3)
+        value = lambda a: objective(log_joint, dist.Delta(a), key=jax.random.key(0))  # noqa: E731
+        return jax.grad(value)(0.4)
+
+    expected = (0.3 - 0.4) + (1.1 - 0.4) / 0.8**2
+    iwae, elbo = tt.bounds.IWAE(), tt.bounds.ELBO()
+    for bound, name in ((iwae, "reparameterized"), (elbo, "doubly-reparameterized")):
+        np.testing.assert_allclose(slope(bound, ALL[name]()), expected, rtol=1e-5)
+    with pytest.raises(TypeError, match="moves with a parameter"):
+        slope(iwae, ALL["doubly-reparameterized"]())
 
 
 class Located(LatentVariableModel):

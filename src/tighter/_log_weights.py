@@ -83,7 +83,7 @@ def check_drawn(
     name = type(estimator).__name__
     check_posterior(posterior, needs_path=estimator.uses_path, estimator=name)
     if not is_total_derivative:
-        check_fixed_support(posterior, name)
+        check_fixed_support(posterior, name, points=not estimator.path_is_model(bound))
     strata = getattr(posterior, "num_strata", None)
     if strata is None:
         return

@@ -193,7 +193,7 @@ class Objective(eqx.Module):
         check_drawn(
             rows.example_posterior(),
             self.gradient,
-            self.bound,
+            self.followed,
             self.num_samples,
             is_total_derivative=self.gradient.is_total_derivative,
         )

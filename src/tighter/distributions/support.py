@@ -7,6 +7,7 @@ anything takes that for granted.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -23,7 +24,7 @@ from tighter.distributions.posterior import draw, stop_parameters
 from tighter.distributions.structured import Chain
 
 
-def check_fixed_support(posterior: Any, estimator: str) -> None:
+def check_fixed_support(posterior: Any, estimator: str, *, points: bool = True) -> None:
     """Refuse derivatives by what the ends of the posterior's support are made of.
 
     Of numpyro distributions under any wrapper, of chains, and of anything that has a `support`;
@@ -32,11 +33,15 @@ def check_fixed_support(posterior: Any, estimator: str) -> None:
     Args:
         posterior: Of one example.
         estimator: Name of one that takes the score's expectation to be zero.
+        points: Whether a point mass, whose draws are its support, must not move either. One whose
+            draws go as the bound's weights say has nothing to miss: no score.
 
     Raises:
         TypeError: When a derivative is taken by what moves an end.
     """
     for part, end in _traced_ends(posterior):
+        if not points and _is_point(part):
+            continue
         without_derivative(
             jnp.asarray(end, jnp.result_type(float)),
             f"the support of {name_of(part)} moves with a parameter that is differentiated, so "
@@ -123,7 +128,14 @@ def _each_part(posterior: Any) -> list[Any]:
     z = jax.lax.stop_gradient(draw(stop_parameters(posterior), key=jax.random.key(0)))
     before = [{name: z[name] for name in posterior.names[:i]} for i in range(len(posterior.parts))]
     parts = zip(posterior.parts, before, strict=True)
-    return [part if hasattr(part, "log_prob") else part(given) for part, given in parts]
+    given = [part if hasattr(part, "log_prob") else part(those) for part, those in parts]
+    return [deep for part in given for deep in _each_part(part)]
+
+
+def _is_point(distribution: Any) -> bool:
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    return isinstance(distribution, dist.Delta)
 
 
 def _interval(distribution: Distribution) -> tuple[float, float] | None:
@@ -140,16 +152,16 @@ def _ends(distribution: Any) -> list[Any]:
         distribution, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution
     ):
         return _ends(distribution.base_dist)
+    if isinstance(distribution, dist.Delta):
+        return [distribution.v]
     if isinstance(distribution, dist.MixtureGeneral):
         return [end for part in distribution.component_distributions for end in _ends(part)]
     if isinstance(distribution, dist.TransformedDistribution) and (
         type(distribution).support is dist.TransformedDistribution.support
     ):
         # Its own answer is the last transform's codomain, whatever comes in.
-        ends = _ends(distribution.base_dist)
-        for transform in distribution.transforms:
-            ends = _moved(ends, transform)
-        return ends
+        of_all = transforms.ComposeTransform(distribution.transforms)
+        return _moved(_ends(distribution.base_dist), of_all)
     return _ends_of(getattr(distribution, "support", None))
 
 
@@ -167,6 +179,10 @@ def _ends_of(support: Any) -> list[Any]:
 
 def _moved(ends: list[Any], transform: Any) -> list[Any]:
     """The ends where a transform takes them."""
+    if isinstance(transform, transforms.IndependentTransform):
+        return _moved(ends, transform.base_transform)
+    if isinstance(transform, transforms.ComposeTransform):
+        return functools.reduce(_moved, transform.parts, ends)
     if isinstance(transform, transforms.AffineTransform):
         return [_affine(end, transform) for end in ends] or [transform.loc, transform.scale]
     domain = _ends_of(transform.domain)
