@@ -281,10 +281,67 @@ def test_numbers_written_as_text_are_refused(tmp_path, cells):
     assert infer_schema(frame, {"b": "categorical"}).columns[1].categories
 
 
-@pytest.mark.parametrize("cells", [("1st", "2nd", "3rd"), ("A11", "A12", "6"), ("10-20", "20-30")])
+@pytest.mark.parametrize(
+    "cells", [("1st", "2nd", "3rd"), ("A11", "A12", "6"), ("10-20", "20-30"), ("1.0.2", "1.0.3")]
+)
 def test_words_with_digits_are_words(tmp_path, cells):
     frame = read_table(written(tmp_path, "a,b\n" + "".join(f"1,{cell}\n" for cell in cells)))
     assert infer_schema(frame.drop("a")).columns[0].categories == tuple(sorted(cells))
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("01/02/2023", "13/02/2023", ""), ("2023-01-31", "2023-1-2", "2023-12-31"),
+        ("2023-01-31T23:59:59Z", "2023-01-31 23:59", "2023-01-30 00:00:00.5"), ("3.4.21", "4.5.21"),
+        ("31 Dec 2023", "1-Jan-24"), ("Dec 31, 2023", "Jan. 1 2024"), ("23:59", "0:01:12"),
+    ],
+)  # fmt: skip
+def test_dates_are_no_words(tmp_path, cells):
+    rows = "".join(f'{row},"{cell}"\n' for row, cell in enumerate(cells))
+    frame = read_table(written(tmp_path, f"a,b\n{rows}"))
+    message = told(infer_schema, frame)
+    for word in ("'b'", repr(cells[0]), "values are dates or times", "drop=['b']", "days since"):
+        assert word in message
+    assert infer_schema(frame, {"b": "categorical"}).columns[1].categories
+
+
+def test_points_beside_decimal_commas_are_not_guessed(tmp_path):
+    """1.234 is a thousand or one beside 950,5; alone, and without commas, it is a number."""
+    frame = read_table(written(tmp_path, "a;b;c\n1.234;1,5;1.234\n950,5;2;2.5\n"))
+    assert "2 of its 2 values are numbers" in told(infer_schema, frame.select("a"))
+    assert frame["b"].to_list() == [1.5, 2.0]
+    assert frame["c"].to_list() == [1.234, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "step"),
+    [("", 0, 1), ("id", 1, 1), ("PassengerId", 7, 3), ("Order ID", 0, 2), ("Unnamed: 0", 0, 1)],
+)
+def test_whole_numbers_that_tell_rows_apart_are_refused(tmp_path, name, start, step):
+    rows = "".join(f"{start + step * row},{row % 7 / 2}\n" for row in range(30))
+    frame = read_table(written(tmp_path, f"{name},b\n{rows}"))
+    shown = name or "column_1"
+    message = told(infer_schema, frame)
+    for word in (f"{shown!r} has 30 different numbers in 30 rows", f"drop=[{shown!r}]"):
+        assert word in message
+    assert infer_schema(frame, {shown: "real"}).columns[0].kind == "real"
+    # Without such a name they are data, and so are numbers that come again.
+    assert infer_schema(frame.rename({shown: "covid"})).columns[0].kind == "real"
+    again = frame.with_columns(pl.lit(5).alias(shown)).vstack(frame.cast({shown: pl.Int32}))
+    assert infer_schema(again).columns[0].kind == "real"
+
+
+def test_two_whole_numbers_are_levels_whatever_their_type(tmp_path):
+    """Data frames write whole numbers beside gaps as 1.0."""
+    frame = read_table(written(tmp_path, "a,b\n1.0,0.5\n,1.0\n0.0,\n1.0,0.5\n"))
+    schema = infer_schema(frame)
+    assert [(column.kind, column.categories) for column in schema.columns] == [
+        ("binary", ("0", "1")), ("real", ()),
+    ]  # fmt: skip
+    back = schema.decode(schema.encode(frame))
+    assert back["a"].to_list() == [1.0, None, 0.0, 1.0]
+    assert back["a"].dtype == pl.Float64
 
 
 def test_texts_that_tell_rows_apart_are_refused(tmp_path):

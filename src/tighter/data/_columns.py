@@ -41,6 +41,16 @@ _WRITTEN_NUMBER = (
     r"^\(?[-+−]?\s?[$€£¥₹]?\s?[-+−]?(\d+|\d{1,3}([,.'’ \x{a0}\x{202f}]\d{3})+)([.,]\d+)?"
     r"\s?[%‰€£¥₹$]?\)?$"
 )
+# 31/12/2023, 2023-12-31T23:59:59Z, 31 Dec 2023, Dec 31, 2023 and 23:59.
+_WRITTEN_DATE = (
+    r"^(\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"
+    r"|\d{1,2}[-/. ]\p{L}{3,9}[-/., ]+\d{2,4}|\p{L}{3,9}\.? \d{1,2},? \d{4})"
+    r"([T ,]+\d{1,2}:\d{2}.*)?$|^\d{1,2}:\d{2}(:\d{2}.*)?$"
+)
+# How columns of whole numbers that tell rows apart are named, by people and by data frames.
+_KEY = re.compile(
+    r"(?i:(^|[ _.-])(id|index|key|row|rownames))$|[a-z](Id|ID)$|^Unnamed: 0$|^__index_level_\d__$"
+)
 # As many texts that occur once are levels; more, in most of the rows, are names of rows.
 _MOST_SINGLE = 20
 
@@ -131,6 +141,7 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
         return column
     if kind is None and dtype in _TEXT:
         _refuse_numbers_as_text(series)
+    if kind is None:
         _refuse_identifiers(series)
     if kind is None and not _has_levels(series, dtype):
         column = Column(series.name, "real", (), dtype)
@@ -270,8 +281,10 @@ def refuse_missing_rows(x: np.ndarray) -> None:
 
 
 def _has_levels(series: polars.Series, dtype: str) -> bool:
-    if dtype in _WHOLE:
-        return series.drop_nulls().n_unique() == 2
+    if dtype in (*_WHOLE, *_FLOATING):
+        known = series.drop_nulls()
+        known = known.drop_nans() if dtype in _FLOATING else known
+        return known.n_unique() == 2 and bool((known % 1 == 0).all())
     return dtype in (*_TEXT, "Boolean")
 
 
@@ -341,33 +354,56 @@ def _refuse_text(series: polars.Series, what: str) -> None:
 
 
 def _refuse_numbers_as_text(series: polars.Series) -> None:
-    """Refuse text most of which is numbers, plain ones or with signs of thousands or money."""
+    """Refuse text most of which is numbers, with signs of thousands or money too, or dates."""
     import polars as pl
 
     cells = series.cast(pl.String).str.strip_chars()
     numbers = cells.cast(pl.Float64, strict=False)
-    alike = cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null()
-    if numbers.count() == series.count() or 2 * (alike.sum() or 0) < series.count():
+    if numbers.count() == series.count():
         return
-    row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
-    raise InputError(
-        f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
-        f"{alike.sum()} of its {series.count()} values are numbers; write them all as plain "
-        "numbers (1234.5, without signs of thousands, money or percent), leave the cell empty "
-        f"where there is none, or choose kinds={{{series.name!r}: 'categorical'}}"
-    )
+    for alike, told in (
+        (
+            cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null(),
+            "numbers; write them all as plain numbers (1234.5, without signs of thousands, money "
+            "or percent), leave the cell empty where there is none,",
+        ),
+        (
+            cells.str.contains(_WRITTEN_DATE),
+            "dates or times; write them as numbers (days since one of them), "
+            f"drop=[{series.name!r}] leaves them out,",
+        ),
+    ):
+        if 2 * (alike.sum() or 0) < series.count():
+            continue
+        row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
+        raise InputError(
+            f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
+            f"{alike.sum()} of its {series.count()} values are {told} or choose "
+            f"kinds={{{series.name!r}: 'categorical'}}"
+        )
 
 
 def _refuse_identifiers(series: polars.Series) -> None:
-    """Refuse text that tells rows apart, as names and keys do: its levels say nothing of others."""
+    """Refuse what tells rows apart, as names and keys do: it says nothing of others."""
     different, known = series.drop_nulls().n_unique(), series.count()
-    if str(series.dtype) != "String" or different <= max(_MOST_SINGLE, known / 2):
+    text = str(series.dtype) == "String"
+    if different <= max(_MOST_SINGLE, known / 2) or not (text or _are_keys(series, different)):
         return
+    told, kind = ("texts", "categorical") if text else ("numbers", "real")
     raise InputError(
-        f"column {series.name!r} has {different} different texts in {known} rows, such as "
+        f"column {series.name!r} has {different} different {told} in {known} rows, such as "
         f"{series.drop_nulls()[0]!r}: it tells rows apart and says nothing of others; "
-        f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: 'categorical'}} keeps it"
+        f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: {kind!r}}} keeps it"
     )
+
+
+def _are_keys(series: polars.Series, different: int) -> bool:
+    """Whether these are whole numbers, all different, of rows or by their name of something."""
+    if str(series.dtype) not in _WHOLE or different < len(series):
+        return False
+    low, high = int(series.min()), int(series.max())  # type: ignore[arg-type]
+    counted = series.name == "column_1" and high - low + 1 == different
+    return counted or bool(_KEY.search(series.name))
 
 
 def _refuse(bad: np.ndarray, values: Any, message: str) -> None:

@@ -143,8 +143,8 @@ def infer_schema(
 ) -> Schema:
     """What a table's columns hold, by their types.
 
-    Text and booleans are binary with two levels and categorical with more, and so are whole
-    numbers with two values. All other numbers are real: that a column is positive, in [0, 1], a
+    Text and booleans are binary with two levels and categorical with more, and two whole numbers,
+    of any type, are binary. All other numbers are real: that a column is positive, in [0, 1], a
     count or a code is not guessed from its values, and said by `overrides`.
 
     Args:

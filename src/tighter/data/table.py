@@ -31,11 +31,12 @@ def read_table(
     r"""Read a CSV or Parquet file.
 
     Of CSV, the separator (comma, semicolon or tab) is told from the first lines, blank lines are
-    passed over, cells are stripped, and a decimal comma is read where semicolons separate. Empty
-    cells and what programs write for them (?, NA, NULL, NaN, <NA>, NaT, \N, #N/A, #DIV/0!, …) are
-    missing; where all other cells of a column are numbers, so are None, nil, -, . and the like,
-    which among words are words. A column is whole, floating or text by its cells, missing ones
-    aside; true and false are booleans. Leading zeros of whole numbers are not kept.
+    passed over, cells are stripped, and a decimal comma is read where semicolons separate and the
+    column has no points. Empty cells and what programs write for them (?, NA, NULL, NaN, <NA>, NaT,
+    \N, #N/A, #DIV/0!, …) are missing; where all other cells of a column are numbers, so are None,
+    nil, -, . and the like, which among words are words. A column is whole, floating or text by its
+    cells, missing ones aside; true and false are booleans. Leading zeros of whole numbers are not
+    kept.
 
     Args:
         path: A `.csv`, `.tsv` or `.parquet` file.
@@ -237,7 +238,9 @@ def _typed(
     words = cells
     if missing_words is None:
         cells = cells.set(cells.str.to_lowercase().is_in(list(AMONG_NUMBERS)), None)
-    readings = [cells, cells.str.replace(",", ".", literal=True)] if comma else [cells]
+    readings = [cells]
+    if comma and not cells.str.contains(".", literal=True).any():  # 1.234 beside 950,5 is which?
+        readings.append(cells.str.replace(",", ".", literal=True))
     for read in readings:
         for dtype in (pl.Int64, pl.Float64):
             numbers = read.cast(dtype, strict=False)
