@@ -108,6 +108,13 @@ def test_the_seed_decides_the_numbers(trained, call, tiny, tmp_path):
     ).read_bytes()
 
 
+def test_train_says_what_is_not_to_be_trusted(call, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("tighter.evaluation.verdicts.TRUSTED", -9.0)
+    answer = call("train", tmp_path / "run", *tiny)
+    assert answer.out.splitlines()[1] == evaluation(tmp_path / "run")["verdict"]
+    assert "not to be trusted" in answer.out
+
+
 def test_evaluate_agrees_with_its_record(trained, call, tmp_path):
     run = copied(trained, tmp_path)
     before = evaluation(run)
@@ -401,3 +408,19 @@ def test_signals_are_given_back(call):
     before = signal.getsignal(signal.SIGINT)
     call("evaluate", "nowhere")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_experiment_that_is_stopped_says_how_to_go_on(call, tmp_path, monkeypatch, kept):
+    path = tmp_path / "experiment"
+
+    def run(path, *, seed, announce, epochs):
+        if kept:
+            (path / "vae-1").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tighter.experiments.gradients.run", run)
+    answer = call("reproduce", "gradients", path, "--epochs", 2)
+    command = f"tighter reproduce gradients {path} --epochs=2"
+    told = f"stopped; what was trained is stored; go on with:  {command}" if kept else "stopped"
+    assert (answer.status, answer.err, path.exists()) == (130, f"{told}\n", kept)

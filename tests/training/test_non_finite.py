@@ -191,7 +191,7 @@ def test_the_state_before_the_step_is_kept_and_resumable(fit, xs, same, tmp_path
 
 def test_a_first_step_that_fails_leaves_nothing_that_is_in_the_way(fit, tmp_path):
     for _ in range(2):
-        with pytest.raises(NonFiniteError, match="step 1: .*nothing was stored, as no step was"):
+        with pytest.raises(NonFiniteError, match=r"step 1: .*nothing was stored, as no step was"):
             fit(optimizer=optax.sgd(float("inf")), directory=tmp_path)
         assert not list(tmp_path.rglob("*.safetensors"))
     fit(directory=tmp_path, num_epochs=1)

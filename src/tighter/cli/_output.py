@@ -35,6 +35,11 @@ def score_line(record: Mapping[str, Any]) -> str:
     return told + (")" if share is None else f", {100 * share:.1f} % with k̂ > 0.7)")
 
 
+def doubts(record: Mapping[str, Any]) -> list[str]:
+    """The verdict on a log-likelihood, unless it is to be trusted; a diffusion model has none."""
+    return [] if record.get("verdict_level", "good") == "good" else [record["verdict"]]
+
+
 def _bound_line(record: Mapping[str, Any]) -> str:
     told = f"test bound {_with_error(record['bound'], record['standard_error'])} nats"
     if bits := record["bits_per_dimension"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -64,9 +66,18 @@ def reproduce(
         raise InputError(f"--epochs is at least 1, got {epochs}")
     experiment_module(what)
     path = folder or _free_folder(what)
-    record = run_experiment(
-        what, path, seed=check_seed(seed), announce=announce, data=data, epochs=epochs
-    )
+    try:
+        record = run_experiment(
+            what, path, seed=check_seed(seed), announce=announce, data=data, epochs=epochs
+        )
+    except KeyboardInterrupt:
+        if not path.is_dir() or not any(path.iterdir()):
+            raise
+        options = {"--data": data, "--epochs": epochs, "--seed": seed or None}
+        words = [f"{name}={value}" for name, value in options.items() if value is not None]
+        again = shlex.join(["tighter", "reproduce", what, str(path), *words])
+        announce(f"stopped; what was trained is stored; go on with:  {again}")
+        sys.exit(130)
     pictures = draw_experiment(path)
     if json:
         print_json(record)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tighter.cli._output import announce, print_json
+from tighter.cli._output import announce, doubts, print_json
 
 
 def topics(
@@ -178,8 +178,8 @@ def _train(configuration: Any, path: Path, *, resume: bool, json: bool) -> None:
         print_json({"run": str(path), "report": str(page)} | outcome.evaluation | outcome.topics)
         return
     _tell_topics(outcome.topics)
-    print(_score_line(outcome.evaluation))
-    print(f"report {page}")
+    for line in (_score_line(outcome.evaluation), *doubts(outcome.evaluation), f"report {page}"):
+        print(line)
 
 
 def _tell_topics(record: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tighter.cli._output import announce, print_json, score_line
+from tighter.cli._output import announce, doubts, print_json, score_line
 
 # Option on the command line -> its place in the configuration.
 _PLACES = {
@@ -140,14 +140,20 @@ def train(
         last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
         announce(f"stopped after {last} whole epochs; everything is stored; {resumption}")
         sys.exit(130)
-    from tighter.report import write_report  # matplotlib, which training need not wait for
+    # matplotlib, which training need not wait for
+    from tighter.report import told_results, write_report
 
     page = write_report(path)
     if json:
         print_json({"run": str(path), "report": str(page)} | outcome.evaluation)
     else:
-        print(score_line(outcome.evaluation))
-        print(f"report {page}")
+        for line in (
+            score_line(outcome.evaluation),
+            *doubts(outcome.evaluation),
+            f"report {page}",
+            *told_results(path),
+        ):
+            print(line)
 
 
 def _check_same(path: Path, differences: list[str]) -> None:
