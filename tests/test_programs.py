@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -35,6 +36,12 @@ class Counter:
             return function(*args)
 
         self.call = counted
+
+
+class Holder(eqx.Module):
+    """Anything, in a static field."""
+
+    held: Any = eqx.field(static=True)
 
 
 def optimizers():
@@ -77,7 +84,12 @@ def test_a_schedule_that_changes_what_it_holds_when_traced_is_compiled_once():
         (1, 1.0),
         (1, True),
         (0.0, -0.0),
+        (1.0, np.float64(1.0)),
+        (complex(0.0, 0.0), complex(0.0, -0.0)),
         (functools.partial(max, 1), functools.partial(max, 2)),
+        (functools.partial(max, np.float32(0.0)), functools.partial(max, np.float32(-0.0))),
+        (optax.sgd(0.1), optax.sgd(np.float64(0.1))),  # which makes float32 of bfloat16
+        *((Holder(one), Holder(other)) for one, other in [(1, 1.0), (1, True), (0.0, -0.0)]),
     ],
 )
 def test_what_differs_has_a_program_of_its_own(one, other):
@@ -107,6 +119,26 @@ def test_boundaries_changed_in_place_are_seen():
     assert float(call(schedule, jnp.asarray(3))) == float(schedule(3)) == 1
     boundaries[0] = 2
     assert float(call(schedule, jnp.asarray(3))) == float(schedule(3)) == 2
+
+
+def test_an_array_or_a_list_changed_in_place_is_seen():
+    rate, held = np.array(0.1, np.float32), [0.1]
+    optimizer, holder = optax.scale(rate), Holder(held)
+    step = compiled(lambda optimizer, x: optimizer.update(x, optimizer.init(x))[0])
+    times = compiled(lambda holder, x: x * holder.held[0])
+    for value in (0.1, 0.5):
+        rate[...] = held[0] = value
+        assert float(step(optimizer, jnp.ones(()))) == np.float32(value)
+        assert float(times(holder, jnp.ones(()))) == np.float32(value)
+
+
+def test_a_users_function_that_is_dressed_as_ours_is_its_own():
+    code = "@functools.wraps(tt.fit)\ndef f(x):\n    return x * scale"
+    call = compiled(lambda f, x: f(x))
+    for scale in (2.0, 3.0):
+        names = {"functools": functools, "tt": tt, "scale": scale}
+        exec(code, names)
+        assert float(call(names["f"], jnp.ones(()))) == scale
 
 
 def test_no_more_programs_are_held_than_some_nor_mappings_of_memory(few):

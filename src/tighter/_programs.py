@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax.core import Tracer
 
 from tighter._errors import InputError
@@ -51,7 +52,9 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
         shapes = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in arrays)
 
         def filed(program: Any) -> Any:
-            key = (function, structure, tuple(map(_made_of, static)), tuple(dynamic), shapes)
+            # Static fields are compared as they are told, too: 1 equals True, and 0.0 equals -0.0.
+            told = str(structure), structure
+            key = (function, told, tuple(map(_made_of, static)), tuple(dynamic), shapes)
             with _lock:
                 program = _programs[key] = _programs.get(key, program)
                 _programs.move_to_end(key)
@@ -134,13 +137,15 @@ def _made_of(thing: Any) -> Any:
     Two calls of `optax.adam(1e-3)` give functions that differ in identity alone. A user's functions
     are compared by identity, as they may read names that have changed since.
     """
-    if isinstance(thing, types.FunctionType) and _OURS.match(thing.__module__ or ""):
+    if isinstance(thing, types.FunctionType) and _OURS.match(thing.__globals__.get("__name__", "")):
         held = [cell.cell_contents for cell in thing.__closure__ or ()]
         return thing.__code__, _parts((held, thing.__defaults__, thing.__kwdefaults__))
     if isinstance(thing, functools.partial):
         return functools.partial, _parts((thing.func, thing.args, thing.keywords))
-    if isinstance(thing, float):
-        return float, thing.hex()  # 0.0 is not -0.0
+    if isinstance(thing, np.ndarray | np.generic):
+        return type(thing), thing.dtype, thing.shape, thing.tobytes()
+    if isinstance(thing, float | complex):
+        return type(thing), repr(thing)  # 0.0 is not -0.0
     return type(thing), thing  # 1 is not 1.0, nor True
 
 

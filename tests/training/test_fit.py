@@ -201,8 +201,23 @@ def test_resume_starts_where_there_is_nothing(fit, same, tmp_path):
         ("objective", {"objective": tt.Objective(tt.bounds.ELBO())}),
         ("objective", {"objective": tt.Objective(tt.bounds.IWAE(), num_samples=3)}),
         ("data", {"data": np.ones((43, 3), np.float32)}),
+        ("validation", {"validation": np.ones((5, 3), np.float32)}),
+        ("optimizer was step_size=-0.03 and is step_size=-0.02", {"optimizer": optax.adam(2e-2)}),
+        ("optimizer was b1=0.9 and is b1=0.8", {"optimizer": optax.adam(3e-2, b1=0.8)}),
+        ("transform", {"transform": lambda xs, *, key: xs + 1}),
     ],
-    ids=["batch_size", "num_epochs", "key", "bound", "num_samples", "data"],
+    ids=[
+        "batch_size",
+        "num_epochs",
+        "key",
+        "bound",
+        "num_samples",
+        "data",
+        "validation",
+        "learning rate",
+        "decay",
+        "transform",
+    ],
 )
 def test_resuming_another_run_names_the_difference(fit, tmp_path, named, changes):
     fit(directory=tmp_path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import re
 import time
 import warnings
 from pathlib import Path
@@ -26,6 +25,7 @@ from tighter.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints, achieved_in
 from tighter.training.examples import check_numbers, leading_size, named_parts
+from tighter.training.fingerprint import differences, made_of
 from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
@@ -160,16 +160,21 @@ def fit(
     num_examples = leading_size(xs)
     last = jnp.asarray(num_epochs * (num_examples // batch_size))
     steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key), average)
-    fingerprint = {
-        "format": _FORMAT,
-        # Without the addresses of functions (schedules), which differ from process to process.
-        "objective": re.sub(r" at 0x[0-9a-f]+", "", repr(objective)),
-        "batch_size": batch_size,
-        "num_epochs": num_epochs,
-        "average": average,
-        "key": np.asarray(jax.random.key_data(key)).tolist(),
-        "data": None if directory is None else digest(named_parts(xs)),
-    }
+    fingerprint = {}
+    if directory is not None:
+        fingerprint = {
+            "format": _FORMAT,
+            "objective": made_of(objective),
+            "optimizer": made_of(optimizer),
+            "model": made_of(static),
+            "transform": made_of(transform),
+            "batch_size": batch_size,
+            "num_epochs": num_epochs,
+            "average": average,
+            "key": np.asarray(jax.random.key_data(key)).tolist(),
+            "data": digest(named_parts(xs)),
+            "validation": None if held_out is None else digest(named_parts(held_out)),
+        }
     with contextlib.nullcontext() if directory is None else alone_in(Path(directory)):
         run = _Run(directory, fingerprint, origin, resume=resume)
         return _trained(
@@ -315,12 +320,7 @@ class _Run:
             return state, best
         for warning in restored.warnings:
             warnings.warn(f"{warning}: going on from that of step {restored.step}", stacklevel=4)
-        theirs = restored.info["fingerprint"]
-        differing = [
-            f"{name} was {theirs.get(name)} and is {ours}"
-            for name, ours in self.fingerprint.items()
-            if theirs.get(name) != ours
-        ]
+        differing = differences(restored.info["fingerprint"], self.fingerprint)
         if differing:
             raise InputError(f"the run in {self.directory} was another one: {'; '.join(differing)}")
         held = with_arrays(held, restored.arrays)
