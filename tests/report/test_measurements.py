@@ -84,6 +84,26 @@ def test_every_section_tells_its_numbers(full_run: Path):
     assert page.count("<svg") == page_with(full_run).count("<svg")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("sandwich", "−24.00 to −23.00 ± 0.50"), ("annealing", "−26.00 ± 0.90")]
+)
+def test_those_with_other_settings_stand_beside_it(full_run: Path, name: str, value: str):
+    assert page_with(full_run, name).count("Measured with several settings") == 0
+    moved = {"lower": -24.0, "upper": -23.0} if name == "sandwich" else {}
+    other = {
+        **RECORDS[name],
+        **moved,
+        "result": f"{name}-n7",
+        "num_examples": 7,
+        "log_likelihood": -26.0,
+    }
+    (full_run / "results").mkdir()
+    (full_run / "results" / f"{name}-n7.json").write_text(json.dumps(other))
+    page = page_with(full_run)
+    assert page.count("Measured with several settings") == 1
+    assert f"7 examples</td><td>{value}</td>" in page
+
+
 def test_what_was_not_measured_has_no_section(full_run: Path):
     page = page_with(full_run)
     for name in ("truth", "hidden", "choice"):

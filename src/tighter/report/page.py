@@ -80,7 +80,7 @@ def _of_autoencoder(record: RunRecord) -> list[str]:
         *drawn,
         latent_plane(record),
         reliability(record),
-        truth(*(read_measurement(record.directory, n) for n in ("sandwich", "annealing"))),
+        truth(record.directory),
         hidden(read_measurement(record.directory, "diagnosis")),
         choice(read_measurement(record.directory, "comparison")),
     ]

@@ -1,29 +1,32 @@
 """The section on how far the estimates are from the truth: bounds from both sides, annealing."""
 
+from pathlib import Path
+
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from tighter.report.histograms import draw_histogram
-from tighter.report.markup import escaped, figure, plot, remark, section, stats
-from tighter.report.measurements import Measurement
+from tighter.report.markup import escaped, figure, plot, remark, section, side_by_side, stats
+from tighter.report.measurements import Measurement, read_measurement, read_results
 from tighter.report.theme import GOOD, POOR, Drawing, draw, plain_logarithmic
 from tighter.report.words import count, with_error
 
 _SIZE = {"width": 380, "height": 260}
 
 
-def truth(sandwich: Measurement | None, annealing: Measurement | None) -> str:
+def truth(directory: Path) -> str:
     """Bounds from both sides and annealing, as far as they were measured; "" if neither was."""
     numbers, panels = "", ""
-    for measurement, tell in ((sandwich, _sandwich), (annealing, _annealing)):
+    for name, tell in (("sandwich", _sandwich), ("annealing", _annealing)):
+        measurement = read_measurement(directory, name)
         if measurement is None:
             continue
         if measurement.damage:
             numbers += remark(escaped(measurement.damage))
             continue
         told, panel = tell(measurement)
-        numbers += told
+        numbers += told + side_by_side(read_results(directory, name))
         panels += panel
     if not numbers:
         return ""
