@@ -28,7 +28,7 @@ from tighter._errors import InputError
 from tighter._log_weights import check_drawn
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
-from tighter.distributions import Posterior, draw, kl, name_of
+from tighter.distributions import Posterior, draw, entropy, kl, name_of
 from tighter.gradients import Bias, Estimator, Reparameterized
 
 Schedule = Callable[[Array], Any]
@@ -260,7 +260,7 @@ def _for_each(rows: Rows, function: Callable[[Any], Array]) -> Array:
 
 def _entropy(posterior: Any) -> Float[Array, ""]:
     try:
-        return posterior.entropy()
+        return entropy(posterior)
     except (NotImplementedError, AttributeError):
         raise InputError(
             f"{name_of(posterior)} has no entropy in closed form: take Objective(ELBO()), which "

@@ -12,6 +12,7 @@ from tests.oracles.thinning import every
 import tighter as tt
 from tighter.distributions import Beta, Dirichlet, Gamma, VonMises, as_reparameterized
 from tighter.distributions.gamma import _log_gamma_velocity
+from tighter.distributions.von_mises import _velocity
 
 REPLICATES = 40_000
 CONCENTRATIONS = [0.01, 0.3, 4.0]
@@ -122,6 +123,20 @@ def test_von_mises(kappa):
 
         truth = np.asarray(jax.grad(expected)(jnp.array([0.7, kappa])))
     assert_mean(draws, truth)
+
+
+@pytest.mark.parametrize("kappa", [1e-3, 10.0, 60.0, 1e4, 1e6])
+def test_von_mises_velocity_in_float32(kappa):
+    """Of a large κ, cos x − A is a difference of two numbers close to one."""
+    x = np.float32(np.array([-2.5, -1, 0.5, 2, 3]) * min(1, kappa**-0.5))
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    t = (nodes + 1) / 2 * x[:, None].astype(np.float64)
+    change = 2 * np.sin((x[:, None] + t) / 2) * np.sin((x[:, None] - t) / 2)
+    rest = (special.ive(0, kappa) - special.ive(1, kappa)) / special.ive(0, kappa)
+    inside = (rest - 2 * np.sin(t / 2) ** 2) * np.exp(kappa * change)
+    exact = -(weights / 2 * inside).sum(axis=1) * x
+    found = _velocity(jnp.asarray(x), jnp.full(5, kappa, jnp.float32))
+    np.testing.assert_allclose(found, exact, rtol=2e-4)
 
 
 def test_what_is_replaced():

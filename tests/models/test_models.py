@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from numpyro.distributions import MultivariateNormal
 from sklearn.decomposition import PCA
 
 from tighter import Objective
@@ -291,6 +292,23 @@ def test_pca_in_float32():
     )
     assert samples.shape == (3, 5)
     assert mean.shape == (5,)
+
+
+def test_evidence_in_float32_where_the_noise_is_small():
+    """A thousandth of what z explains: the covariance itself would have lost it."""
+    rng = np.random.default_rng(0)
+    loading, scale = np.float32(3 * rng.normal(size=(20, 3))), np.float32(1e-3)
+    x = np.float32(loading @ rng.normal(size=3) + scale * rng.normal(size=20))
+    model = ProbabilisticPCA(jnp.asarray(loading), jnp.zeros(20), jnp.log(scale))
+    noise = np.float64(scale) ** 2 * np.eye(20)
+    covariance = np.float64(loading) @ loading.T + noise
+    exact = normal(np.zeros(20), covariance).logpdf(x)
+    np.testing.assert_allclose(model.log_evidence(jnp.asarray(x)), exact, atol=0.005)
+    q = model.posterior(jnp.asarray(x))
+    assert isinstance(q, MultivariateNormal)
+    factor = np.asarray(q.scale_tril, np.float64)
+    precision = np.eye(3) + np.float64(loading).T @ loading / np.float64(scale) ** 2
+    np.testing.assert_allclose(factor.T @ precision @ factor, np.eye(3), atol=1e-4)
 
 
 @pytest.mark.parametrize(("num", "num_components"), [(60, 0), (60, -1), (60, 5), (60, 6), (3, 2)])

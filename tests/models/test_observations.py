@@ -110,6 +110,38 @@ def test_extreme_outputs_in_float32(name):
     np.testing.assert_array_less(error, 3e-5 * size + 3e-4)
 
 
+@pytest.mark.parametrize("count", [9, 1e3, 1e6, 1e8])
+def test_large_counts_and_many_degrees_in_float32(count):
+    """As populations and incomes are: log Γ of a million has one decimal in float32."""
+    mean = np.log(np.float32(count * (1 + 2 / np.sqrt(count))))
+    whole = np.array([count, 0.5 * count // 1, 2 * count])
+    x = np.float32(whole)
+
+    def told(name, *output):
+        outputs = np.broadcast_to(np.float32(output), (3, len(output)))
+        family = observation_from_name(name, (3,))
+        return np.asarray(family.log_probs(jnp.asarray(outputs).squeeze(), jnp.asarray(x)))
+
+    rate = np.exp(np.float64(mean))
+    exact = scipy.stats.poisson.logpmf(whole, rate)
+    np.testing.assert_allclose(told("poisson", mean), exact, rtol=5e-6, atol=6e-3)
+    for log_r in (-3.0, 2.0, 12.0):
+        r = np.exp(np.float64(np.float32(log_r)))
+        exact = scipy.stats.nbinom.logpmf(whole, r, 1 / (1 + rate / r))
+        np.testing.assert_allclose(told("negative-binomial", mean, log_r), exact, rtol=1e-4)
+    raw = np.float32(count)
+    exact = scipy.stats.t.logpdf(whole / count, 1 + np.float64(raw))
+    family = observation_from_name("student-t", (3,))
+    output = jnp.stack([jnp.zeros(3), jnp.zeros(3), jnp.full(3, raw)], axis=-1)
+    np.testing.assert_allclose(family.log_probs(output, x / np.float32(count)), exact, rtol=1e-5)
+    logits = np.float32([0.3, -0.2, 0.1])
+    exact = scipy.stats.multinomial(whole.sum(), scipy.special.softmax(np.float64(logits))).logpmf(
+        whole
+    )
+    found = observation_from_name("multinomial", (3,)).log_prob(jnp.asarray(logits), jnp.asarray(x))
+    np.testing.assert_allclose(found, exact, rtol=1e-5, atol=2e-3)
+
+
 # Draws and means
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from tests.oracles.quick import quick_jit
 
 import tighter as tt
@@ -101,6 +102,21 @@ def test_the_model_is_its_definition():
     np.testing.assert_allclose(joint, by_hand, rtol=1e-5)
     # log p(x, z) − log p(z|x) is log p(x) at any z.
     np.testing.assert_allclose(difference, evidence, rtol=1e-5)
+
+
+def test_evidence_in_float32_where_scales_are_small():
+    dag = DAG([("a", "x"), ("a", "y"), ("b", "y"), ("b", "w")])
+    scales = [1.0 if node in "ab" else 1e-3 for node in dag.nodes]
+    model = LinearGaussianGraph.create(
+        dag, ["a", "b"], weights=np.array([3.0, 2, 1, 5]), scales=np.array(scales)
+    )
+    x = {name: jnp.array([value]) for name, value in {"x": 1.5, "y": 0.9995, "w": -0.003}.items()}
+    whitening = np.linalg.cholesky(model._precision_in_double()).T
+    covariance = np.linalg.inv(whitening) @ np.linalg.inv(whitening).T
+    seen = [dag.nodes.index(name) for name in model.observed]
+    values = [float(x[name][0]) for name in model.observed]
+    exact = stats.multivariate_normal(cov=covariance[np.ix_(seen, seen)]).logpdf(values)
+    np.testing.assert_allclose(model.log_evidence(x), exact, rtol=1e-4)
 
 
 def test_draws_have_the_models_covariance():

@@ -4,7 +4,7 @@ from tighter.distributions._checks import name_of
 from tighter.distributions.base_noise import from_uniform, num_noise
 from tighter.distributions.flow import FLOWS, Flow, flow_bijection
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
-from tighter.distributions.kl import has_closed_form, kl
+from tighter.distributions.kl import entropy, has_closed_form, kl
 from tighter.distributions.mixture import Mixture
 from tighter.distributions.posterior import (
     Posterior,
@@ -39,6 +39,7 @@ __all__ = [
     "check_posterior",
     "check_supports",
     "draw",
+    "entropy",
     "flow_bijection",
     "from_uniform",
     "has_closed_form",

@@ -19,6 +19,7 @@ from numpyro.distributions import (
 )
 
 from tighter.distributions._checks import name_of
+from tighter.distributions.gaussian import low_rank_factor
 
 
 class Family(eqx.Module):
@@ -138,7 +139,7 @@ def location_scale(components: Any) -> LocationScale:
         if isinstance(components, MultivariateNormal):
             factor: Any = components.scale_tril
         else:
-            factor = jnp.linalg.cholesky(components.covariance_matrix)
+            factor = low_rank_factor(components)
         factor = jnp.broadcast_to(factor, (*loc.shape, loc.shape[1]))
         return LocationScale(Gaussian(), loc, factor, jnp.ones_like(loc[:, 0]), joint=False)
     if isinstance(components, MultivariateStudentT):

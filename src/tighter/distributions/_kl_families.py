@@ -17,11 +17,14 @@ import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 from jaxtyping import Array
 
+from tighter.distributions._stirling import LARGE as _LARGE
+from tighter.distributions._stirling import excess as _excess
+from tighter.distributions._stirling import log_ratio as _log_ratio
+from tighter.distributions._stirling import stirling_series as _stirling
+
 _BERNOULLIS = (dist.BernoulliProbs, dist.BernoulliLogits)
 _CATEGORICALS = (dist.CategoricalProbs, dist.CategoricalLogits)
 _GEOMETRICS = (dist.GeometricProbs, dist.GeometricLogits)
-# Where Stirling's series of log Γ is good to a double's digits but the last few.
-_LARGE = 8
 
 
 def _normal(q: Any, p: Any) -> Array:
@@ -122,23 +125,6 @@ def _geometric(q: Any, p: Any) -> Array:
     )  # fmt: skip
 
 
-def _excess(t: Any) -> Array:
-    """e^t − 1 − t, which is KL of two exponential distributions; near zero by its series."""
-    small = jnp.abs(t) < 0.5
-    near, far = jnp.where(small, t, 0.0), jnp.where(small, 1.0, t)
-    series = jnp.zeros_like(near)
-    for order in range(13, 1, -1):
-        series = series * near + 1 / math.factorial(order)
-    return jnp.where(small, series * near**2, jnp.expm1(far) - far)
-
-
-def _log_ratio(x: Any, y: Any) -> Array:
-    """Log x/y, where neither the ratio overflows nor close numbers lose their difference."""
-    close = jnp.abs(x - y) < 0.5 * y
-    apart = jnp.where(close, (x - y) / y, 0.0)
-    return jnp.where(close, jnp.log1p(apart), jnp.log(x) - jnp.log(y))
-
-
 def _log_gammas(c: Any, a: Any) -> tuple[Array, Array]:
     """Of log Γ(c) − log Γ(a) − (c − a) ψ(a) = a − c + c ℓ + rest: ℓ, and the rest.
 
@@ -152,12 +138,6 @@ def _log_gammas(c: Any, a: Any) -> tuple[Array, Array]:
     return log_ratio, (
         jnp.sum(below, axis=0) + _LARGE * log_ratio + 0.5 * _excess(log_ratio) + series
     )
-
-
-def _stirling(x: Any) -> Any:
-    """Log Γ(x) − (x − ½) log x + x − ½ log 2π, for x of 8 or more."""
-    y = 1 / x**2
-    return (1 / 12 - y * (1 / 360 - y * (1 / 1260 - y * (1 / 1680 - y / 1188)))) / x
 
 
 def _stirling_slope(x: Any) -> Any:

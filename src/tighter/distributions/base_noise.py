@@ -13,6 +13,8 @@ import numpyro.distributions as dist
 from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
+from tighter.distributions.gaussian import low_rank_factor
+
 
 def from_uniform(distribution: Any, uniform: Float[Array, " D"]) -> Array | None:
     """A draw made of D uniform numbers, differentiable in the parameters; None if not known how.
@@ -32,7 +34,7 @@ def from_uniform(distribution: Any, uniform: Float[Array, " D"]) -> Array | None
     if isinstance(distribution, dist.MultivariateNormal):
         return distribution.loc + distribution.scale_tril @ ndtri(uniform)
     if isinstance(distribution, dist.LowRankMultivariateNormal):
-        factor = jnp.linalg.cholesky(distribution.covariance_matrix)
+        factor = low_rank_factor(distribution)
         return distribution.loc + factor @ ndtri(uniform)
     if isinstance(distribution, dist.TransformedDistribution):
         z = from_uniform(distribution.base_dist, uniform)

@@ -2,10 +2,52 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any, NamedTuple
+
 import jax.numpy as jnp
 import jax.scipy.linalg as linalg
 from jaxtyping import Array, Float
-from numpyro.distributions import MultivariateNormal
+
+
+class GaussianOfSquares(NamedTuple):
+    r"""$\exp(-\frac12 \|Az - b\|^2)$ as a function of z.
+
+    Attributes:
+        mean: Where it is largest.
+        factor: Cholesky factor of the covariance $(A^\top A)^{-1}$.
+        log_mass: Log of its integral over $(2\pi)^{n/2}$ with n the rows of A.
+    """
+
+    mean: Float[Array, " latent"]
+    factor: Float[Array, "latent latent"]
+    log_mass: Float[Array, ""]
+
+
+def gaussian_of_squares(
+    matrix: Float[Array, "rows latent"], target: Float[Array, " rows"]
+) -> GaussianOfSquares:
+    """By reflections of A: a covariance or precision would have lost half of float32's digits."""
+    rows, size = matrix.shape
+    # Columns in reverse, so that the factor of the covariance is a lower triangle.
+    orthogonal, upper = jnp.linalg.qr(matrix[:, ::-1])
+    mean = linalg.solve_triangular(upper, orthogonal.T @ target)[::-1]
+    lower = upper[::-1, ::-1] * jnp.sign(jnp.diagonal(upper))[::-1, None]
+    factor = linalg.solve_triangular(lower, jnp.eye(size, dtype=matrix.dtype), lower=True)
+    squares = jnp.sum((matrix @ mean - target) ** 2)
+    constant = 0.5 * (rows - size) * math.log(2 * math.pi)
+    return GaussianOfSquares(mean, factor, _log_diagonal(factor) - 0.5 * squares - constant)
+
+
+def low_rank_factor(distribution: Any) -> Array:
+    """Cholesky factor of a LowRankMultivariateNormal's covariance, which is not formed."""
+    d = distribution
+    deviations = jnp.sqrt(d.cov_diag)[..., None] * jnp.eye(d.cov_diag.shape[-1])
+    upper = jnp.linalg.qr(
+        jnp.concatenate([jnp.swapaxes(d.cov_factor, -1, -2), deviations], axis=-2), mode="r"
+    )
+    signs = jnp.sign(jnp.diagonal(upper, axis1=-2, axis2=-1))
+    return jnp.swapaxes(upper * signs[..., None], -1, -2)
 
 
 def linear_gaussian_evidence(
@@ -13,10 +55,11 @@ def linear_gaussian_evidence(
     loading: Float[Array, "features latent"],
     offset: Float[Array, " features"],
     scale: Float[Array, ""],
-) -> MultivariateNormal:
-    r"""p(x) for z ~ N(m, I), x|z ~ N(Wz + c, s² I): $\mathrm{N}(Wm + c,\ WW^\top + s^2 I)$."""
-    covariance = loading @ loading.T + scale**2 * jnp.eye(loading.shape[0], dtype=loading.dtype)
-    return MultivariateNormal(loading @ prior_mean + offset, covariance, validate_args=False)
+    x: Float[Array, " features"],
+) -> Float[Array, ""]:
+    r"""Log p(x) for z ~ N(m, I), x|z ~ N(Wz + c, s² I): $\mathrm{N}(Wm + c,\ WW^\top + s^2 I)$."""
+    joint = _joint(prior_mean, loading, offset, scale, x)
+    return joint.log_mass - x.size * jnp.log(scale)
 
 
 def linear_gaussian_posterior(
@@ -26,30 +69,20 @@ def linear_gaussian_posterior(
     scale: Float[Array, ""],
     x: Float[Array, " features"],
 ) -> tuple[Float[Array, " latent"], Float[Array, "latent latent"]]:
-    r"""Mean and covariance of p(z|x): $C = (I + W^\top W / s^2)^{-1}$, $C(m + W^\top(x-c)/s^2)$.
+    r"""Mean of p(z|x), $C(m + W^\top(x-c)/s^2)$, and the factor of $C = (I + W^\top W / s^2)^{-1}$.
 
     References:
         Bishop, "Pattern Recognition and Machine Learning", 2006, eqs. 2.116-2.117.
     """
-    precision = jnp.eye(loading.shape[1], dtype=loading.dtype) + loading.T @ loading / scale**2
-    factor = linalg.cho_factor(precision, lower=True)
-    mean = linalg.cho_solve(factor, prior_mean + loading.T @ (x - offset) / scale**2)
-    return mean, linalg.cho_solve(factor, jnp.eye(loading.shape[1], dtype=loading.dtype))
+    return _joint(prior_mean, loading, offset, scale, x)[:2]
 
 
-def gaussian_kl(
-    q_mean: Float[Array, " latent"],
-    q_covariance: Float[Array, "latent latent"],
-    p_mean: Float[Array, " latent"],
-    p_covariance: Float[Array, "latent latent"],
-) -> Float[Array, ""]:
-    r"""KL(q‖p) of two Gaussians, in nats.
-
-    $\frac12[\mathrm{tr}(P^{-1}Q) + (m_p-m_q)^\top P^{-1}(m_p-m_q) - D + \log|P|/|Q|]$.
-    """
-    factors = (jnp.linalg.cholesky(covariance) for covariance in (q_covariance, p_covariance))
-    q_factor, p_factor = factors
-    return gaussian_kl_of_factors(q_mean, q_factor, p_mean, p_factor)
+def _joint(prior_mean: Any, loading: Any, offset: Any, scale: Any, x: Any) -> GaussianOfSquares:
+    eye = jnp.eye(loading.shape[1], dtype=loading.dtype)
+    return gaussian_of_squares(
+        jnp.concatenate([loading / scale, eye]),
+        jnp.concatenate([(x - offset) / scale, prior_mean]),
+    )
 
 
 def gaussian_kl_of_factors(
@@ -58,7 +91,10 @@ def gaussian_kl_of_factors(
     p_mean: Float[Array, "*batch latent"],
     p_factor: Float[Array, "*batch latent latent"],
 ) -> Float[Array, "*batch"]:
-    """KL(q‖p) of two Gaussians given the Cholesky factors of their covariances, in nats."""
+    r"""KL(q‖p) of two Gaussians given the Cholesky factors of their covariances, in nats.
+
+    $\frac12[\mathrm{tr}(P^{-1}Q) + (m_p-m_q)^\top P^{-1}(m_p-m_q) - D + \log|P|/|Q|]$.
+    """
     shift = (p_mean - q_mean)[..., None]
     shift, p_whole, q_factor = _same_batch(shift, p_factor, q_factor)
     whitened = linalg.solve_triangular(p_whole, q_factor, lower=True)

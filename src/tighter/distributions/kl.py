@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
+from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution
 from numpyro.distributions.util import sum_rightmost
@@ -17,7 +19,7 @@ from numpyro.distributions.util import sum_rightmost
 from tighter._errors import InputError
 from tighter.distributions._checks import name_of
 from tighter.distributions._kl_families import FAMILIES
-from tighter.distributions.gaussian import gaussian_kl_of_factors
+from tighter.distributions.gaussian import gaussian_kl_of_factors, low_rank_factor
 from tighter.distributions.posterior import draw
 from tighter.distributions.support import mass_beyond
 
@@ -70,6 +72,34 @@ def kl(
         return jnp.subtract(q.log_prob(z), p.log_prob(z))
 
     return jnp.mean(jax.vmap(log_ratio)(jax.random.split(key, num_samples)), axis=0)
+
+
+def entropy(q: Any) -> Float[Array, ...]:
+    """H(q), in nats, of the batch shape.
+
+    Of gamma, beta and Dirichlet it is a divergence, from the exponential of the same mean or from
+    the flat one: numpyro's differences of log Γ lose all digits at large concentrations.
+
+    Raises:
+        NotImplementedError: If there is no closed form, or an AttributeError.
+    """
+    if isinstance(q, dist.Independent):
+        return sum_rightmost(entropy(q.base_dist), q.reinterpreted_batch_ndims)
+    d: Any = q
+    if isinstance(q, dist.Gamma):
+        log_rate = jnp.log(d.rate) - jnp.log(d.concentration)
+        return 1 - log_rate - kl(q, dist.Exponential(jnp.exp(log_rate), validate_args=False))
+    if isinstance(q, dist.InverseGamma):
+        of_inverse = dist.Gamma(d.concentration, d.rate, validate_args=False)
+        return entropy(of_inverse) - 2 * (digamma(d.concentration) - jnp.log(d.rate))
+    if isinstance(q, dist.Beta):
+        one = jnp.ones_like(d.concentration1)
+        return -kl(q, dist.Beta(one, one, validate_args=False))
+    if isinstance(q, dist.Dirichlet):
+        ones = jnp.ones_like(d.concentration)
+        log_flat = math.lgamma(q.event_shape[0])
+        return -kl(q, dist.Dirichlet(ones, validate_args=False)) - log_flat
+    return q.entropy()
 
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
@@ -175,7 +205,7 @@ def _factor(d: Any) -> tuple[Any, Any]:
     if isinstance(base, dist.MultivariateNormal):
         factor = base.scale_tril
     elif isinstance(base, dist.LowRankMultivariateNormal):
-        factor = jnp.linalg.cholesky(base.covariance_matrix)
+        factor = low_rank_factor(base)
     else:
         scale = jnp.broadcast_to(base.scale, shape)[..., None]
         factor = scale * jnp.broadcast_to(jnp.eye(size, dtype=scale.dtype), (*shape, size))

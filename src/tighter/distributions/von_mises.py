@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 _NODES, _WEIGHTS = (np.asarray(a) / 2 for a in np.polynomial.legendre.leggauss(24))
 _NODES = _NODES + 0.5
 _DEPTH = 18.0
+_SERIES = 50.0
 
 
 class VonMises(dist.VonMises):
@@ -87,8 +88,12 @@ def _velocity(angle: Array, kappa: Array) -> Array:
     the circle is taken.
     """
     x = jnp.abs(angle)
-    resultant = i1e(kappa) / i0e(kappa)
-    inner = jnp.cos(x) > resultant
+    # cos x − A = (1 − A) − 2 sin²(x/2): of a large κ both are small, and 1 − A by its series.
+    y = 1 / jnp.maximum(kappa, _SERIES)
+    series = y * (1 / 2 + y * (1 / 8 + y * (1 / 8 + y * (25 / 128 + y * 13 / 32))))
+    rest = jnp.where(kappa > _SERIES, series, 1 - i1e(kappa) / i0e(kappa))
+    offset = rest - 2 * jnp.sin(0.5 * x) ** 2
+    inner = offset > 0
     # Beyond x the integrand falls as exp(-κ (cos x - cos t)): to e^-18 at `end`.
     lowest = jnp.maximum(jnp.cos(x) - _DEPTH / kappa, -1.0)
     end = jnp.where(inner, 0.0, jnp.arccos(lowest))
@@ -97,6 +102,6 @@ def _velocity(angle: Array, kappa: Array) -> Array:
         t = x + node * (end - x)
         # cos t - cos x without the difference of two numbers close to one.
         change = -2 * jnp.sin(0.5 * (t + x)) * jnp.sin(0.5 * (t - x))
-        total = total + weight * (change + jnp.cos(x) - resultant) * jnp.exp(kappa * change)
+        total = total + weight * (change + offset) * jnp.exp(kappa * change)
     # From x to 0 or to the end: both are minus the integral from 0 to x.
     return jnp.sign(angle) * total * (end - x)

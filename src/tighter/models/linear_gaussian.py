@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution, MultivariateNormal, Normal
 
 from tighter.distributions.gaussian import (
-    gaussian_kl,
+    gaussian_kl_of_factors,
     linear_gaussian_evidence,
     linear_gaussian_posterior,
 )
@@ -80,19 +80,19 @@ class LinearGaussian(LatentVariableModel):
 
     def exact_posterior(self, x: Float[Array, " features"]) -> MultivariateNormal:
         """p(z|x), exactly."""
-        mean, covariance = linear_gaussian_posterior(*self._generative, x)
-        return MultivariateNormal(mean, covariance, validate_args=False)
+        mean, factor = linear_gaussian_posterior(*self._generative, x)
+        return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
     def log_evidence(self, x: Float[Array, " features"]) -> Float[Array, ""]:
         """The logarithm of p(x), exactly, in nats."""
-        return linear_gaussian_evidence(*self._generative).log_prob(x)
+        return linear_gaussian_evidence(*self._generative, x)
 
     def elbo(self, x: Float[Array, " features"]) -> Float[Array, ""]:
         """Log p(x) − KL(q(z|x)‖p(z|x)), exactly, in nats; its `jax.grad` is the exact gradient."""
         exact = linear_gaussian_posterior(*self._generative, x)
         mean = self.encoder_weight @ x + self.encoder_bias
-        covariance = jnp.diag(jnp.exp(2 * self.encoder_log_scale))
-        divergence = gaussian_kl(mean, covariance, *exact)
+        factor = jnp.diag(jnp.exp(self.encoder_log_scale))
+        divergence = gaussian_kl_of_factors(mean, factor, *exact)
         return self.log_evidence(x) - divergence
 
     @property

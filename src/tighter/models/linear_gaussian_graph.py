@@ -14,6 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from numpyro.distributions import MultivariateNormal, Normal
 
 from tighter._errors import InputError
+from tighter.distributions.gaussian import GaussianOfSquares, gaussian_of_squares
 from tighter.graph import DAG
 from tighter.models.posteriors.structured import LinearMean, StructuredPosterior
 
@@ -139,21 +140,12 @@ class LinearGaussianGraph(eqx.Module):
 
     def exact_posterior(self, x: Values) -> MultivariateNormal:
         """p(z|x), exactly, over the latents in the order of `latents`."""
-        precision = self._joint_precision()
-        hidden, seen = self._places()
-        own = precision[jnp.ix_(hidden, hidden)]
-        pull = precision[jnp.ix_(hidden, seen)] @ self._stacked(x, self.observed)
-        mean = -jnp.linalg.solve(own, pull)
-        return MultivariateNormal(mean, precision_matrix=own, validate_args=False)
+        joint = self._given(x)
+        return MultivariateNormal(joint.mean, scale_tril=joint.factor, validate_args=False)
 
     def log_evidence(self, x: Values) -> Float[Array, ""]:
         """The logarithm of p(x), exactly, in nats."""
-        seen = self._places()[1]
-        covariance = jnp.linalg.inv(self._joint_precision())[jnp.ix_(seen, seen)]
-        values = self._stacked(x, self.observed)
-        return MultivariateNormal(jnp.zeros(len(seen)), covariance, validate_args=False).log_prob(
-            values
-        )
+        return self._given(x).log_mass - jnp.sum(self.log_scales)
 
     def divergence(self) -> float:
         """E KL(q(z|x) ‖ p(z|x)) over the model's own x, exactly, of a linear-Gaussian encoder.
@@ -265,10 +257,13 @@ class LinearGaussianGraph(eqx.Module):
         matrix = jnp.zeros((len(place), len(place))).at[pairs[:, 0], pairs[:, 1]].set(self.weights)
         return matrix, jnp.exp(self.log_scales)
 
-    def _joint_precision(self) -> Float[Array, "nodes nodes"]:
+    def _given(self, x: Values) -> GaussianOfSquares:
+        """The joint density as a function of the latents, but for the nodes' scales."""
         matrix, scales = self._system()
         whitening = (jnp.eye(len(self.dag)) - matrix) / scales[:, None]
-        return whitening.T @ whitening
+        hidden, seen = self._places()
+        pull = whitening[:, seen] @ self._stacked(x, self.observed)
+        return gaussian_of_squares(whitening[:, hidden], -pull)
 
     def _precision_in_double(self) -> Matrix:
         matrix, scales = (np.asarray(part, np.float64) for part in self._system())

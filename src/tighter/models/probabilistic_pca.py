@@ -85,8 +85,8 @@ class ProbabilisticPCA(LatentVariableModel):
 
     def posterior(self, x: Float[Array, " features"]) -> MultivariateNormal:
         """p(z|x), exactly: a Gaussian with full covariance."""
-        mean, covariance = linear_gaussian_posterior(*self._generative, x)
-        return MultivariateNormal(mean, covariance, validate_args=False)
+        mean, factor = linear_gaussian_posterior(*self._generative, x)
+        return MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
     def log_joint(self, x: Float[Array, " features"]) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""
@@ -94,7 +94,7 @@ class ProbabilisticPCA(LatentVariableModel):
 
     def log_evidence(self, x: Float[Array, " features"]) -> Float[Array, ""]:
         """The logarithm of p(x), exactly, in nats."""
-        return linear_gaussian_evidence(*self._generative).log_prob(x)
+        return linear_gaussian_evidence(*self._generative, x)
 
     @property
     def _generative(self) -> tuple[Array, Array, Array, Array]:

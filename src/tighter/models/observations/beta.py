@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Beta as BetaDistribution
 from numpyro.distributions import Distribution
 
+from tighter.distributions._stirling import stirling_rest
 from tighter.models.observations._observation import Factorized, Support
 from tighter.models.observations._starts import means, variances
-from tighter.models.observations._stirling import stirling_rest
 
 
 class Beta(Factorized):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,17 @@ from jaxtyping import Array, Float
 from numpyro.distributions import Distribution, NegativeBinomial2
 from numpyro.distributions import Poisson as PoissonDistribution
 
+from tighter.distributions._stirling import (
+    LARGE,
+    poisson_log_prob,
+    stirling_rest,
+    stirling_series,
+)
 from tighter.models.observations._observation import Factorized, Support
 from tighter.models.observations._starts import log_or_least, means, variances
-from tighter.models.observations._stirling import stirling_rest
 
 _LOG_CONCENTRATIONS = -4.0, 7.0
+_NEAR = 80.0  # of log ratios: whose exponentials are numbers of float32
 
 
 class Poisson(Factorized):
@@ -33,7 +41,7 @@ class Poisson(Factorized):
 
     def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
         """Log probability of each entry."""
-        return x * output - jnp.exp(output) - gammaln(x + 1)
+        return poisson_log_prob(x, output)
 
     def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
         """The rates."""
@@ -78,20 +86,31 @@ class NegativeBinomial(Factorized):
         return NegativeBinomial2(mean, concentration, validate_args=False)
 
     def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
-        """Log probability of each entry; log Γ's by Stirling's formula, as r may be large."""
+        """Log probability of each entry; log Γ's by Stirling's formula, as r and x may be large."""
         log_mean, log_r = output[..., 0], output[..., 1]
         r = jnp.exp(log_r)
+        is_large = x > LARGE
+        small, large = jnp.where(is_large, 0.0, x), jnp.where(is_large, x, LARGE + 1.0)
         log_sum = jnp.log(x + r)
         rest = stirling_rest(x + r, log_sum) - stirling_rest(r, log_r)
-        # log Γ(x + r) − log Γ(r); its x log(x + r) is taken together with −x log(r + μ).
-        rising = (r - 0.5) * jnp.log1p(x / r) - x + rest
         log_total = jnp.logaddexp(log_mean, log_r)
-        return (
-            rising
-            + x * (log_sum - log_total + log_mean)
+        near = (
+            (r - 0.5) * jnp.log1p(small / r) - small
+            + small * (log_sum - log_total + log_mean)
             - r * jax.nn.softplus(log_mean - log_r)
-            - gammaln(x + 1)
-        )
+            - gammaln(small + 1)
+        )  # fmt: skip
+        # x log(μ/x) − (x + r) log((r + μ)/(x + r)): by the smaller of x and r, or far apart as is.
+        log_large = jnp.log(large)
+        change = log_mean - log_large
+        is_near = jnp.abs(change) < _NEAR
+        turned = jnp.where(large < r, 1.0, -1.0) * jnp.where(is_near, change, 0.0)
+        less, total = jnp.minimum(large, r), large + r
+        close = less * turned - total * jnp.log1p(less / total * jnp.expm1(turned))
+        apart = large * change - total * (log_total - log_sum)
+        halves = 0.5 * (log_r - log_sum - log_large - math.log(2 * math.pi))
+        far = jnp.where(is_near, close, apart) + halves - stirling_series(large)
+        return jnp.where(is_large, far, near) + rest
 
     def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
         """The means."""

@@ -7,12 +7,12 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 from numpyro.distributions import Laplace as LaplaceDistribution
 from numpyro.distributions import StudentT as StudentTDistribution
 
+from tighter.distributions._stirling import stirling_rest
 from tighter.models.observations._observation import Factorized, Support
 from tighter.models.observations._starts import (
     LEAST_SCALE,
@@ -82,9 +82,12 @@ class StudentT(Factorized):
         """Log density of each entry."""
         log_scale, freedom = output[..., 1], _freedom(output)
         square = ((x - output[..., 0]) * jnp.exp(-log_scale)) ** 2
-        half = 0.5 * (freedom + 1)
-        constant = gammaln(half) - gammaln(0.5 * freedom) - 0.5 * jnp.log(math.pi * freedom)
-        return constant - log_scale - half * jnp.log1p(square / freedom)
+        half = 0.5 * freedom
+        # log Γ(h + ½) − log Γ(h) − ½ log 2πh, by Stirling's formula, as there may be many degrees.
+        rests = [stirling_rest(y, jnp.log(y)) for y in (half + 0.5, half)]
+        constant = half * jnp.log1p(0.5 / half) - 0.5 + rests[0] - rests[1]
+        tails = (half + 0.5) * jnp.log1p(square / freedom)
+        return constant - 0.5 * math.log(2 * math.pi) - log_scale - tails
 
     def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
         """The locations."""

@@ -8,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float, Key
 from numpyro.distributions import Distribution
 
 from tighter._errors import InputError
+from tighter.distributions._stirling import poisson_log_prob
 from tighter.models.observations._distribution import FamilyDistribution
 from tighter.models.observations._observation import Observation, Support
 
@@ -47,9 +47,11 @@ class Multinomial(Observation):
         return FamilyDistribution(self, output, output.shape)
 
     def log_prob(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ""]:
-        """Log probability given x's own totals."""
-        coefficient = jnp.sum(gammaln(jnp.sum(x, axis=-1) + 1)) - jnp.sum(gammaln(x + 1))
-        return coefficient + jnp.sum(x * jax.nn.log_softmax(output))
+        """Log probability given x's own totals: of Poisson counts, given that of their sum."""
+        total = jnp.sum(x, axis=-1)
+        log_total = jnp.log(jnp.maximum(total, 1))
+        of_each = poisson_log_prob(x, jax.nn.log_softmax(output) + log_total[..., None])
+        return jnp.sum(of_each) - jnp.sum(poisson_log_prob(total, log_total))
 
     def log_prob_observed(
         self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 from jaxtyping import Array, Float, Key
 
+from tighter.distributions import Dirichlet, kl
 from tighter.distributions.gamma import log_gamma
 from tighter.models.topics.log_simplex import LogDirichlet
 
@@ -146,12 +146,9 @@ class DirichletTopics(Mixture):
     @property
     def kl(self) -> Float[Array, ""]:
         """Divergence of all topics' posteriors from their prior, in nats."""
-        concentration, size = jnp.exp(self.log_concentration), self.log_concentration.shape[1]
-        total = jnp.sum(concentration, axis=1)
-        terms = (concentration - self.eta) * (digamma(concentration) - digamma(total)[:, None])
-        by_topic = jnp.sum(terms - gammaln(concentration), axis=1) + gammaln(total)
-        constant = size * math.lgamma(self.eta) - math.lgamma(size * self.eta)
-        return jnp.sum(by_topic + constant)
+        concentration = jnp.exp(self.log_concentration)
+        prior = Dirichlet(jnp.full_like(concentration, self.eta))
+        return jnp.sum(kl(Dirichlet(concentration), prior))
 
     def started(
         self, log_topics: Array, log_frequencies: Array, num_documents: int
