@@ -229,3 +229,21 @@ def test_numbers_of_every_type_are_taken(dtype):
 def test_what_is_no_array_is_told_so(data, words):
     with pytest.raises(InputError, match=words):
         fit(vae(), data)
+
+
+@pytest.mark.parametrize("door", ["fit", "log_likelihood", "active_units"])
+@pytest.mark.parametrize("shape", [(6, 1), (1, 6), (5,)])
+def test_examples_of_another_shape_are_not_broadcast(door, shape):
+    """(N, 6, 1) under a model of (6,) summed six times six densities."""
+    xs = np.zeros((40, *shape), np.float32)
+    with pytest.raises(InputError, match=r"of examples of shape \(6,\), got .*x\.reshape\(-1, 6\)"):
+        DOORS[door](vae("student-t"), xs)
+
+
+def test_pixels_of_another_shape_are_the_same_pixels():
+    xs = bits(PIXELS)
+    estimates = [
+        tt.log_likelihood(vae(), data, num_samples=4, key=KEY).value
+        for data in (xs, xs.reshape(40, 2, 3))
+    ]
+    np.testing.assert_allclose(*estimates, rtol=1e-6)

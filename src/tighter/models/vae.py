@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior
@@ -21,7 +23,7 @@ from tighter.models._space import Space
 from tighter.models._started import start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
-from tighter.models.observations import Missing, Observation, observation_from_name
+from tighter.models.observations import Bernoulli, Missing, Observation, observation_from_name
 from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors.table import PriorFamily, StandardNormal
 
@@ -212,8 +214,18 @@ class VAE(LatentVariableModel):
         """Refuse examples that the observation family can't explain.
 
         Raises:
-            InputError: If entries are outside of its support.
+            InputError: If entries are outside of its support, or examples of another shape than the
+                decoder's, which would be broadcast against it.
         """
+        z = jnp.zeros(self.family.latent_shape(self.num_latent))
+        shape = jax.eval_shape(self.likelihood_mean, z).shape
+        given = np.shape(xs)[1:]
+        flat = isinstance(self.observation, Bernoulli) and math.prod(given) == math.prod(shape)
+        if given != shape and not flat:
+            raise InputError(
+                f"the model is of examples of shape {shape}, got {given}: reshape them, "
+                f"x.reshape({', '.join(map(str, (-1, *shape)))}), or make a model of their shape"
+            )
         self.observation.check(np.asarray(xs))
 
     @property
