@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +71,7 @@ def check_one_device(tree: PyTree, name: str) -> None:
     Raises:
         InputError: If one is.
     """
-    for leaf in jax.tree.leaves(tree):
+    for leaf in jax.tree.leaves(tree, is_leaf=lambda leaf: isinstance(leaf, Iterator)):
         if not isinstance(leaf, jax.Array) or isinstance(leaf, Tracer):
             continue
         if not leaf.sharding.is_fully_replicated:
