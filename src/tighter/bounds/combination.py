@@ -150,6 +150,6 @@ class Grouped(Bound):
         if num % self.num_groups:
             raise ValueError(
                 f"{num} draws don't divide into {self.num_groups} equal groups: "
-                "take a multiple as num_samples"
+                "take a multiple as num_samples, and a baseline that leaves no draw out (VIMCO)"
             )
         return log_weights.reshape(self.num_groups, -1)
