@@ -29,7 +29,10 @@ class Mixture(Distribution):
     A draw is taken from one component and then held at its place in the mixture's distribution
     functions, $F_d(z_d \mid z_{<d})$ for each coordinate in turn, while the parameters move. So
     its derivative is $\dot z_d = -\dot F_d / q(z_d \mid z_{<d})$, for weights, means and scales,
-    at a cost of C·D (C·D² with full covariances).
+    at a cost of C·D (C·D² with full covariances). Of weights of components that lie many standard
+    deviations apart, the derivative is carried by the rare draws between them: an average over
+    draws that has met none misses it, and its standard error too. `ScoreFunction` has no such
+    gap.
 
     Args:
         logits: Log weights up to a constant, shape (C,).
