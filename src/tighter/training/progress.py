@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_LINES = 10.0
+# Below it the first checkpoint, written beside a few steps, would be most of their time.
+_SECONDS_OF_A_PACE = 2.0
 
 
 class ProgressDisplay:
@@ -100,7 +102,7 @@ class ProgressDisplay:
 
     def _left(self, step: int) -> str:
         """The time left at the pace so far; nothing while that is unknown."""
-        if not self._steady_steps and step < self._num_steps:
+        if self._steady_seconds < _SECONDS_OF_A_PACE and step < self._num_steps:
             return ""
         pace = self._steady_seconds / max(self._steady_steps, 1)
         return f"  {(self._num_steps - step) * pace:.0f} s left"
