@@ -15,7 +15,7 @@ def later(monkeypatch, seconds):
     monkeypatch.setattr("tighter.training.interruption.time.monotonic", lambda: now)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_a_later_one_interrupts(monkeypatch, number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
@@ -36,6 +36,24 @@ def test_signals_are_given_back_after_an_error():
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
+def test_a_hangup_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_second_signal_of_one_wish_does_not_meet_what_comes_after():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+    assert interruption.requested
+    time.sleep(0.1)  # or it is raised in here
+
+
 def test_other_threads_leave_signals_alone():
     seen = []
 
@@ -50,7 +68,7 @@ def test_other_threads_leave_signals_alone():
     assert seen == [True]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_resumes_to_the_same_end(fit, same, tmp_path, monkeypatch, number):
     append = Metrics.append
     whole = fit(num_epochs=6)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop soon, rather than at once."""
+"""Ctrl-C, SIGTERM and a closed terminal as a wish to stop soon, rather than at once."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from types import FrameType, TracebackType
 
 # One wish may come as several signals: `timeout` and `uv run` both pass theirs on.
 _SECONDS_OF_ONE_WISH = 0.5
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets `requested`; a later one interrupts.
+    """While open, a first SIGINT, SIGTERM or SIGHUP only sets `requested`; a later one interrupts.
 
-    Outside the main thread signals stay as they are.
+    Outside the main thread signals stay as they are, as does a SIGHUP that is ignored (`nohup`).
     """
 
     def __init__(self) -> None:
@@ -24,8 +27,10 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for number in _SIGNALS:
+                ignored = signal.getsignal(number) is signal.SIG_IGN
+                if not (ignored and number.name == "SIGHUP"):
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -34,6 +39,8 @@ class Interruption:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.requested:  # the wish's other signals are not to meet what is stored now
+            time.sleep(max(0.0, self._since + _SECONDS_OF_ONE_WISH / 2 - time.monotonic()))
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
