@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tighter._errors import InputError
-from tighter.models.observations import Observation
+from tighter.models.observations import Bernoulli, Observation
 
 
 class Start(NamedTuple):
@@ -26,6 +27,31 @@ class Start(NamedTuple):
     features: np.ndarray
 
 
+def check_fit(
+    observation: Observation, decoder: Any, z: Any, xs: np.ndarray, *, flat: bool = True
+) -> None:
+    """Refuse examples that would be broadcast against the decoder's output, or can't be explained.
+
+    Args:
+        observation: The family.
+        decoder: Input -> the family's parameters.
+        z: An input of the decoder; its shape alone matters.
+        xs: Examples (N, *shape); missing entries NaN.
+        flat: Whether bits, whose density takes them in a line, may come in another shape.
+
+    Raises:
+        InputError: If the examples don't fit the decoder, or are outside the family's support.
+    """
+    made, needed = jax.eval_shape(decoder, z).shape, observation.output_shape(xs.shape[1:])
+    same_size = math.prod(made) == math.prod(needed)
+    if made != needed and not (flat and isinstance(observation, Bernoulli) and same_size):
+        raise InputError(
+            f"examples of shape {xs.shape[1:]} don't fit a decoder with an output of shape {made}: "
+            "reshape them (x.reshape), or make the model for their shape"
+        )
+    observation.check(xs)
+
+
 def start_of(observation: Observation, decoder: Any, z: Any, xs: np.ndarray) -> Start:
     """Fit an observation family to the examples.
 
@@ -38,13 +64,7 @@ def start_of(observation: Observation, decoder: Any, z: Any, xs: np.ndarray) -> 
     Raises:
         InputError: If the examples don't fit the decoder, or are outside the family's support.
     """
-    made = jax.eval_shape(decoder, z)
-    if made.shape != observation.output_shape(xs.shape[1:]):
-        raise InputError(
-            f"examples of shape {xs.shape[1:]} don't fit a decoder with an output of shape "
-            f"{made.shape}: make the model for their shape"
-        )
-    observation.check(xs)
+    check_fit(observation, decoder, z, xs, flat=False)
     observation = observation.fitted(xs)
     output = np.asarray(observation.initial_output(xs), np.float32)
     origin = observation.origin

@@ -21,7 +21,7 @@ from tighter.models._composition import latent_families
 from tighter.models._contexts import flat, halves, one_hot, parts_of
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import start_of
+from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
@@ -230,7 +230,16 @@ class ConditionalVAE(LatentVariableModel):
                 f"the context is not finite in {np.sum(~finite)} of {len(own)} examples, row "
                 f"{int(finite.argmin())} first: drop these rows or fill them"
             )
-        self.observation.check(own)
+        self.check_own(own)
+
+    def check_own(self, xs: np.ndarray) -> None:
+        """Refuse x, without its context, of another shape or outside the family's support.
+
+        Raises:
+            InputError: If it is.
+        """
+        size = math.prod(self.family.latent_shape(self.num_latent)) + math.prod(self.context_shape)
+        check_fit(self.observation, self.decoder, jnp.zeros(size), xs)
 
     @property
     def prior(self) -> Any:

@@ -23,7 +23,7 @@ from tighter.models._gaussian_layers import (
     Latents,
 )
 from tighter.models._model import LatentVariableModel
-from tighter.models._started import start_of
+from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
@@ -314,9 +314,9 @@ class HierarchicalVAE(LatentVariableModel):
         """Refuse examples that the observation family can't explain.
 
         Raises:
-            InputError: If entries are outside of its support.
+            InputError: If entries are outside of its support, or examples of another shape.
         """
-        self.observation.check(np.asarray(xs))
+        check_fit(self.observation, self.decoders[0], jnp.zeros(self.num_latent[0]), np.asarray(xs))
 
     @property
     def takes_missing(self) -> bool:

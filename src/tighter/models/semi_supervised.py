@@ -136,7 +136,7 @@ class SemiSupervisedVAE(LatentVariableModel):
                 f"labels are 0 to {num - 1}, or -1 where not known, got {labels[wrong][0]} in row "
                 f"{int(wrong.argmax())}"
             )
-        self.conditional.observation.check(np.asarray(xs["x"]))
+        self.conditional.check_own(np.asarray(xs["x"]))
 
     @property
     def log_frequencies(self) -> Float[Array, " classes"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,17 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import start_of
+from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
-from tighter.models.observations import Bernoulli, Missing, Observation, observation_from_name
+from tighter.models.observations import Missing, Observation, observation_from_name
 from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors.table import PriorFamily, StandardNormal
 
@@ -218,15 +216,7 @@ class VAE(LatentVariableModel):
                 decoder's, which would be broadcast against it.
         """
         z = jnp.zeros(self.family.latent_shape(self.num_latent))
-        shape = jax.eval_shape(self.likelihood_mean, z).shape
-        given = np.shape(xs)[1:]
-        flat = isinstance(self.observation, Bernoulli) and math.prod(given) == math.prod(shape)
-        if given != shape and not flat:
-            raise InputError(
-                f"the model is of examples of shape {shape}, got {given}: reshape them, "
-                f"x.reshape({', '.join(map(str, (-1, *shape)))}), or make a model of their shape"
-            )
-        self.observation.check(np.asarray(xs))
+        check_fit(self.observation, self.decoder, z, np.asarray(xs))
 
     @property
     def takes_missing(self) -> bool:

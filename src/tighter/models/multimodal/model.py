@@ -19,7 +19,7 @@ from tighter._names import unknown
 from tighter.distributions import Posterior, draw
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import start_of
+from tighter.models._started import check_fit, start_of
 from tighter.models.multimodal._joint_likelihood import Example, JointLikelihood, filled
 from tighter.models.multimodal.joint_posteriors import (
     JOINT_POSTERIORS,
@@ -234,7 +234,8 @@ class MultimodalVAE(LatentVariableModel):
         self._there(columns)
         for name, column in columns.items():
             try:
-                self.observations[name].check(column)
+                z = jnp.zeros(self.num_latent)
+                check_fit(self.observations[name], self.decoders[name], z, column)
             except InputError as error:
                 raise InputError(f"{name}: {error}") from None
 
