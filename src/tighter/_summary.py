@@ -20,8 +20,7 @@ def quantity(value: Any, error: Any = math.nan) -> str:
     given, value, error = value, _array(value), _array(error)
     if value is None or value.size != 1:
         return _told(given)
-    known = error is not None and error.size == 1 and np.isfinite(error) and error > 0
-    if not known:
+    if error is None or error.size != 1 or not (np.isfinite(error) and error > 0):
         return f"{value.item():.4g}"
     places = min(6, max(0, 1 - math.floor(math.log10(error.item()))))
     return f"{value.item():.{places}f} ± {error.item():.{places}f}"

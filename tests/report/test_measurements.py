@@ -104,6 +104,17 @@ def test_those_with_other_settings_stand_beside_it(full_run: Path, name: str, va
     assert f"7 examples</td><td>{value}</td>" in page
 
 
+def test_no_law_where_weights_have_no_variance(full_run: Path):
+    law = {"extrapolated", "half_chi_square"}
+    without = {name: value for name, value in SANDWICH.items() if name not in law}
+    assert "Extrapolated" in page_with(full_run, "sandwich")
+    (full_run / "sandwich.json").write_text(json.dumps(without))
+    page = write_report(full_run).read_text()
+    assert "Upper bound" in page
+    assert "Extrapolated" not in page
+    assert "½χ²" not in page
+
+
 def test_what_was_not_measured_has_no_section(full_run: Path):
     page = page_with(full_run)
     for name in ("truth", "hidden", "choice"):

@@ -113,8 +113,7 @@ def _measure(
         return record, [
             f"test log-likelihood between {record['lower']:.2f}{_plus(record)} and "
             f"{record['upper']:.2f}{_plus(record, 'upper_standard_error')} nats over "
-            f"{record['num_examples']} examples; extrapolated {record['extrapolated']:.2f}"
-            f"{_plus(record, 'extrapolated_standard_error')}",
+            f"{record['num_examples']} examples; {_extrapolated(record)}",
             record["verdict"],
         ]
     record = score(model, splits.test, run.configuration, run, **given)
@@ -128,6 +127,13 @@ def _measure(
         smoothed = f"{record['pareto_smoothed']:.2f} nats"
         line = f"Pareto-smoothed test log-likelihood {smoothed}; plain: {line}"
     return record, [line, record["verdict"]]
+
+
+def _extrapolated(record: dict[str, Any]) -> str:
+    if "extrapolated" not in record:
+        return "not extrapolated, which takes k̂ of .7 at most"
+    told = _plus(record, "extrapolated_standard_error")
+    return f"extrapolated {record['extrapolated']:.2f}{told}"
 
 
 def _plus(record: dict[str, Any], name: str = "standard_error", places: int = 2) -> str:

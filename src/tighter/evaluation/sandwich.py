@@ -44,7 +44,8 @@ class Sandwich(NamedTuple):
         pareto_k: k̂ of the weights; above 0.7 neither bound can be trusted.
         closed: Whether upper − lower and twice its error are below the gap asked for, and the
             weights' tail is one to trust.
-        jensen_gap: log p(x) extrapolated by the law of the gap, and its half χ².
+        jensen_gap: log p(x) extrapolated by the law of the gap, and its half χ²; the law
+            is of weights with a variance, and not to be trusted where k̂ is above 0.7.
         gap: What was asked for, in nats.
     """
 

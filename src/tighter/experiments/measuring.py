@@ -26,6 +26,7 @@ from tighter.diagnostics import (
 )
 from tighter.diagnostics.gradient_noise import check_replicates
 from tighter.evaluation import annealed_log_likelihood, bidirectional, sandwich
+from tighter.evaluation.verdicts import TRUSTED
 from tighter.experiments.build import build_transform, check_seed
 from tighter.experiments.folder import RunFolder
 from tighter.experiments.results import store_result
@@ -135,6 +136,16 @@ def sandwiched(
     announce(f"bounds from both sides of {len(xs)} test examples, to within {gap} nats")
     bounds = sandwich(model, xs, gap=gap, key=key)
     law = bounds.jensen_gap
+    extrapolated = None
+    # The law is of weights with a variance.
+    if np.isfinite(law.log_likelihood).all() and not (bounds.pareto_k > TRUSTED).any():
+        extrapolated = {
+            "extrapolated": float(law.log_likelihood.mean()),
+            "extrapolated_error": _monte_carlo(law.log_likelihood_standard_error),
+            "extrapolated_standard_error": error_of_mean(law.log_likelihood),
+            "half_chi_square": float(np.median(law.half_chi_square)),
+            "half_chi_square_standard_error": error_of_median(law.half_chi_square),
+        }
     record = {
         "method": "sandwich",
         "parameters": which,
@@ -144,13 +155,9 @@ def sandwiched(
         "lower": float(bounds.lower.mean()),
         "upper": float(bounds.upper.mean()),
         "cubo": float(bounds.cubo.mean()),
-        "extrapolated": float(law.log_likelihood.mean()),
-        "extrapolated_error": _monte_carlo(law.log_likelihood_standard_error),
-        "half_chi_square": float(np.median(law.half_chi_square)),
-        "half_chi_square_standard_error": error_of_median(law.half_chi_square),
+        **(extrapolated or {}),
         "standard_error": error_of_mean(bounds.lower),
         "upper_standard_error": error_of_mean(bounds.upper),
-        "extrapolated_standard_error": error_of_mean(law.log_likelihood),
         "lower_monte_carlo_error": _monte_carlo(bounds.lower_standard_error),
         "upper_monte_carlo_error": _monte_carlo(bounds.upper_standard_error),
         "num_samples": int(bounds.num_samples.max()),

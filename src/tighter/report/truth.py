@@ -43,9 +43,13 @@ def _sandwich(measured: Measurement) -> tuple[str, str]:
     numbers = [
         ("Lower bound", told("lower", "standard_error"), "nats"),
         ("Upper bound", told("upper", "upper_standard_error"), "nats"),
-        ("Extrapolated", told("extrapolated", "extrapolated_standard_error"), "nats, no bound"),
-        ("½χ² of the posterior from q", chi_square, "median"),
     ]
+    if np.isfinite(measured.value("extrapolated")):  # not where weights have no variance
+        extrapolated = told("extrapolated", "extrapolated_standard_error")
+        numbers += [
+            ("Extrapolated", extrapolated, "nats, no bound"),
+            ("½χ² of the posterior from q", chi_square, "median"),
+        ]
     lower, upper = measured.array("lower"), measured.array("upper")
     panel = ""
     if lower is not None and upper is not None and lower.shape == upper.shape:
