@@ -138,7 +138,8 @@ def _made_of(thing: Any) -> Any:
     are compared by identity, as they may read names that have changed since.
     """
     if isinstance(thing, types.FunctionType) and _OURS.match(thing.__globals__.get("__name__", "")):
-        held = [cell.cell_contents for cell in thing.__closure__ or ()]
+        filled = (cell for cell in thing.__closure__ or () if cell != types.CellType())
+        held = [cell.cell_contents for cell in filled]
         return thing.__code__, _parts((held, thing.__defaults__, thing.__kwdefaults__))
     if isinstance(thing, functools.partial):
         return functools.partial, _parts((thing.func, thing.args, thing.keywords))

@@ -359,8 +359,6 @@ def test_tables_that_can_not_be_right(linear, X):
         bad[:, 1] = column
         with pytest.raises(InputError, match=message):
             estimator.fit(bad)
-    with pytest.raises(InputError, match="hardly changes"):
-        estimator.fit(X + 1e8)
     with pytest.raises(InputError, match="z has 1 dimensions"):
         linear.inverse_transform(X)
     with pytest.raises(InputError, match="n_samples is a whole number"):

@@ -42,7 +42,8 @@ def check_fit(
     Raises:
         InputError: If the examples don't fit the decoder, or are outside the family's support.
     """
-    made, needed = jax.eval_shape(decoder, z).shape, observation.output_shape(xs.shape[1:])
+    made = getattr(decoder, "shape_out", None) or jax.eval_shape(decoder, z).shape
+    needed = observation.output_shape(xs.shape[1:])
     same_size = math.prod(made) == math.prod(needed)
     if made != needed and not (flat and isinstance(observation, Bernoulli) and same_size):
         raise InputError(

@@ -196,7 +196,7 @@ class ConditionalVAE(LatentVariableModel):
         )
         if of_z is None or isinstance(of_z, GivenContext):
             return model
-        near, parts, _ = admitted(model, {"x": xs, "context": contexts})
+        near, parts, _ = admitted(model, {"x": xs, "context": parts_of(examples)[1]})
         both = np.concatenate([parts["x"].reshape(len(xs), -1), contexts], axis=1)
         key = jax.random.key(0) if key is None else key
         return dataclasses.replace(model, of_z=of_z.fitted(_Flat(near), both, key=key))

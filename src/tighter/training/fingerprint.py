@@ -41,7 +41,8 @@ def made_of(thing: Any, within: tuple[int, ...] = ()) -> str:
         return f"{data.dtype}{list(data.shape)}:{digest({'': data})[:12]}"
     if isinstance(thing, types.FunctionType):
         cells = zip(thing.__code__.co_freevars, thing.__closure__ or (), strict=True)
-        held = {cell: content.cell_contents for cell, content in cells}
+        filled = ((name, cell) for name, cell in cells if cell != types.CellType())
+        held = {name: cell.cell_contents for name, cell in filled}
         numbers = [number for number in thing.__code__.co_consts if isinstance(number, float)]
         defaults = [*(thing.__defaults__ or ()), *numbers]
         return told(name, held | (thing.__kwdefaults__ or {}), defaults)

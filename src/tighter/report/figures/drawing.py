@@ -10,6 +10,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
+from tighter._errors import InputError
 from tighter._files import read_archive, read_object
 from tighter.report.theme import STYLE, SURFACE
 
@@ -24,6 +25,8 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the folder holds no record that can be read.
     """
+    if not (path / "record.json").exists():
+        raise InputError(f"{path} holds no record.json of an experiment: name its folder")
     return read_object(path / "record.json")
 
 
