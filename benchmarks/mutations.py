@@ -23,9 +23,9 @@ STRUCTURED = "tests/distributions/test_structured.py"
 MUTATIONS = [
     (
         "IWAE without − log K",
-        "bounds/iwae.py",
-        " - jnp.log(num_draws(log_weights))",
-        "",
+        "bounds/_power_mean.py",
+        "value = top + jnp.where(",
+        "value = top + jnp.log(1.0 * mask.size) + jnp.where(",
         ["tests/conformance/test_exact_posterior.py", "-k", "shifted"],
     ),
     (
@@ -229,8 +229,8 @@ MUTATIONS = [
     (
         "the jackknife turned around",
         "evaluation/groups.py",
-        "return -(num - 1) * without.mean(axis=1)",
-        "return (num - 1) * without.mean(axis=1)",
+        "return -((1 - sizes / num) * without).sum(axis=1)",
+        "return ((1 - sizes / num) * without).sum(axis=1)",
         ["tests/evaluation/test_errors_and_verdicts.py", "-k", "jackknife"],
     ),
     (
@@ -239,6 +239,20 @@ MUTATIONS = [
         "shares[1] - shares[0]",
         "shares[1]",
         ["tests/evaluation/test_errors_and_verdicts.py", "-k", "smoothing"],
+    ),
+    (
+        "ends of a transformed support not followed",
+        "distributions/support.py",
+        "return _moved(_ends(distribution.base_dist), of_all)",
+        "return _ends_of(distribution.support)",
+        ["tests/test_moving_support.py", "-k", "any_wrapper"],
+    ),
+    (
+        "a prior's numbers moved by weight decay",
+        "training/steps.py",
+        "lambda alone, update: jnp.zeros_like(update) if alone else update",
+        "lambda alone, update: update",
+        ["tests/training/test_untrained.py", "-k", "bayesian"],
     ),
 ]
 
