@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tests.oracles.thinning import every
 
 import tighter as tt
 from tighter._errors import InputError
@@ -126,7 +127,7 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", every(2, MODELS))
 def test_models_of_several_parts_and_layers(name):
     (model, near), (_, far) = MODELS[name](NEAR), MODELS[name](FAR)
     expected, made = scores(model.started(near), near), scores(model.started(far), far)
