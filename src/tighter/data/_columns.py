@@ -5,13 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tighter._errors import InputError
 from tighter._names import unknown
+from tighter.data._refusals import (
+    WHOLE,
+    listed,
+    refuse_first,
+    refuse_identifiers,
+    refuse_infinite,
+    refuse_numbers_as_text,
+    refuse_text,
+)
 
 if TYPE_CHECKING:
     import polars
@@ -31,28 +39,9 @@ AMONG_NUMBERS = (
     "(null)", "[null]", ".", "..", "...", "-", "--", "---", "–", "—",
 )  # fmt: skip
 
-_WHOLE = ("Int8", "Int16", "Int32", "Int64", "Int128", "UInt8", "UInt16", "UInt32", "UInt64")
 _FLOATING = ("Float16", "Float32", "Float64")
 _TEXT = ("String", "Categorical", "Enum")
 _DECIMAL = re.compile(r"Decimal\(precision=(\d+), scale=(\d+)\)")
-_MOST_LISTED = 5
-# Numbers as people write them: 1,234.50, 1.234,5, 1 234, $11.50, 45 %, (12), and not 1st or A11.
-_WRITTEN_NUMBER = (
-    r"^\(?[-+−]?\s?[$€£¥₹]?\s?[-+−]?(\d+|\d{1,3}([,.'’ \x{a0}\x{202f}]\d{3})+)([.,]\d+)?"
-    r"\s?[%‰€£¥₹$]?\)?$"
-)
-# 31/12/2023, 2023-12-31T23:59:59Z, 31 Dec 2023, Dec 31, 2023 and 23:59.
-_WRITTEN_DATE = (
-    r"^(\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"
-    r"|\d{1,2}[-/. ]\p{L}{3,9}[-/., ]+\d{2,4}|\p{L}{3,9}\.? \d{1,2},? \d{4})"
-    r"([T ,]+\d{1,2}:\d{2}.*)?$|^\d{1,2}:\d{2}(:\d{2}.*)?$"
-)
-# How columns of whole numbers that tell rows apart are named, by people and by data frames.
-_KEY = re.compile(
-    r"(?i:(^|[ _.-])(id|index|key|row|rownames))$|[a-z](Id|ID)$|^Unnamed: 0$|^__index_level_\d__$"
-)
-# As many texts that occur once are levels; more, in most of the rows, are names of rows.
-_MOST_SINGLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +68,7 @@ class Column:
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
-        if self.dtype not in (*_WHOLE, *_FLOATING, *_TEXT, "Boolean") and not _DECIMAL.fullmatch(
+        if self.dtype not in (*WHOLE, *_FLOATING, *_TEXT, "Boolean") and not _DECIMAL.fullmatch(
             self.dtype
         ):
             raise InputError(
@@ -135,20 +124,20 @@ def infer_column(series: polars.Series, kind: str | None) -> Column:
     """
     dtype = "Enum" if str(series.dtype).startswith("Enum") else str(series.dtype)
     if kind in ("real", "positive", "unit", "count"):
-        _refuse_text(series, f"is to be of kind {kind}")
+        refuse_text(series, f"is to be of kind {kind}")
         column = Column(series.name, kind, (), dtype)
         encode_column(series, column)
         return column
     if kind is None and dtype in _TEXT:
-        _refuse_numbers_as_text(series)
+        refuse_numbers_as_text(series)
     if kind is None:
-        _refuse_identifiers(series)
+        refuse_identifiers(series)
     if kind is None and not _has_levels(series, dtype):
         column = Column(series.name, "real", (), dtype)
         encode_column(series, column)
         return column
     if series.dtype.is_float():
-        _refuse_infinite(series.to_numpy(), series.name)
+        refuse_infinite(series.to_numpy(), series.name)
     categories = _categories(series)
     if kind is None:
         kind = "binary" if len(categories) == 2 else "categorical"
@@ -185,19 +174,19 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
             default=None,
             return_dtype=pl.Float32,
         )
-        _refuse(
+        refuse_first(
             (codes.is_null() & levels.is_not_null()).to_numpy(),
             levels,
             f"column {column.name!r} has the category {{value!r}} in {{row}}, which is none of "
             f"{listed(column.categories)}; mend it, or leave the cell empty",
         )
         return codes.to_numpy()
-    _refuse_text(series, "holds numbers")
+    refuse_text(series, "holds numbers")
     values = series.cast(pl.Float64).to_numpy()
-    _refuse_infinite(values, column.name)
+    refuse_infinite(values, column.name)
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-    _refuse(
+    refuse_first(
         np.isinf(single),
         values,
         f"column {column.name!r} has {{value:g}} in {{row}}, too large for float32; "
@@ -209,7 +198,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
         "unit": ((values < 0) | (values > 1), "values in [0, 1]"),
         "count": ((values < 0) | (values % 1 > 0), "whole numbers from 0"),
     }[column.kind]
-    _refuse(
+    refuse_first(
         outside,
         values,
         f"column {column.name!r} of kind {column.kind} needs {wanted}, but has {{value:g}} in "
@@ -237,7 +226,7 @@ def decode_column(values: np.ndarray, column: Column) -> polars.Series:
     if column.kind in WITH_LEVELS:
         # The codes of NaN are looked at by no one: polars takes null for them.
         codes = np.rint(values)
-        _refuse(
+        refuse_first(
             (codes < 0) | (codes >= len(column.categories)),
             values,
             f"column {column.name!r} has the code {{value:g}} in {{row}}, and its levels have 0 to "
@@ -246,7 +235,7 @@ def decode_column(values: np.ndarray, column: Column) -> polars.Series:
         places = pl.Series(codes.astype(np.float64), nan_to_null=True).cast(pl.UInt32)
         levels = pl.Series(column.name, column.categories, dtype=pl.String).gather(places)
         return levels == "true" if column.dtype == "Boolean" else levels.cast(dtype)
-    if column.dtype in _WHOLE:
+    if column.dtype in WHOLE:
         return pl.Series(column.name, _whole(values, column), nan_to_null=True).cast(dtype)
     if column.kind == "count":
         values = np.rint(values)
@@ -260,28 +249,8 @@ def decode_column(values: np.ndarray, column: Column) -> polars.Series:
     return shortest.zip_with(pl.Series(rounded == values), double).cast(dtype)
 
 
-def refuse_missing_rows(x: np.ndarray) -> None:
-    """Refuse rows of which nothing is known.
-
-    Args:
-        x: Numbers of shape (N, ...), NaN where missing.
-
-    Raises:
-        InputError: If all of a row is NaN.
-    """
-    rows = np.flatnonzero(np.isnan(x).reshape(len(x), -1).all(axis=1))
-    if rows.size:
-        # Rows are counted from 0, as by `take`.
-        listed = ", ".join(str(row) for row in rows[:_MOST_LISTED])
-        more = ", …" if rows.size > _MOST_LISTED else ""
-        raise InputError(
-            f"nothing is known of {rows.size} of {len(x)} rows, all of them missing: "
-            f"{listed}{more} (counted from 0); drop them"
-        )
-
-
 def _has_levels(series: polars.Series, dtype: str) -> bool:
-    if dtype in (*_WHOLE, *_FLOATING):
+    if dtype in (*WHOLE, *_FLOATING):
         known = series.drop_nulls()
         known = known.drop_nans() if dtype in _FLOATING else known
         return known.n_unique() == 2 and bool((known % 1 == 0).all())
@@ -296,7 +265,7 @@ def _levels(series: polars.Series) -> polars.Series:
         return series.cast(pl.String)
     # Adding 0 makes 0 of -0.
     numbers = series.cast(pl.Float64) if series.dtype.is_decimal() else series
-    _refuse_infinite(numbers.to_numpy(), series.name)
+    refuse_infinite(numbers.to_numpy(), series.name)
     return (numbers.fill_nan(None) + 0.0).cast(pl.String).str.replace(r"\.0$", "")
 
 
@@ -328,94 +297,3 @@ def _polars_type(column: Column) -> Any:
     if decimal := _DECIMAL.fullmatch(column.dtype):
         return pl.Decimal(int(decimal[1]), int(decimal[2]))
     return getattr(pl, column.dtype)
-
-
-def _refuse_infinite(values: np.ndarray, name: str) -> None:
-    _refuse(
-        np.isinf(values),
-        values,
-        f"column {name!r} has the infinite value {{value}} in {{row}}; "
-        "mend it, or leave the cell empty",
-    )
-
-
-def _refuse_text(series: polars.Series, what: str) -> None:
-    import polars as pl
-
-    if series.dtype == pl.Null or series.dtype.is_numeric():
-        return
-    levels = series.cast(pl.String)
-    _refuse(
-        (levels.is_not_null() & levels.cast(pl.Float64, strict=False).is_null()).to_numpy(),
-        levels,
-        f"column {series.name!r} {what}, but has {{value!r}} in {{row}}; "
-        "mend it, or leave the cell empty",
-    )
-
-
-def _refuse_numbers_as_text(series: polars.Series) -> None:
-    """Refuse text most of which is numbers, with signs of thousands or money too, or dates."""
-    import polars as pl
-
-    cells = series.cast(pl.String).str.strip_chars()
-    numbers = cells.cast(pl.Float64, strict=False)
-    if numbers.count() == series.count():
-        return
-    for alike, told in (
-        (
-            cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null(),
-            "numbers; write them all as plain numbers (1234.5, without signs of thousands, money "
-            "or percent), leave the cell empty where there is none,",
-        ),
-        (
-            cells.str.contains(_WRITTEN_DATE),
-            "dates or times; write them as numbers (days since one of them), "
-            f"drop=[{series.name!r}] leaves them out,",
-        ),
-    ):
-        if 2 * (alike.sum() or 0) < series.count():
-            continue
-        row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
-        raise InputError(
-            f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
-            f"{alike.sum()} of its {series.count()} values are {told} or choose "
-            f"kinds={{{series.name!r}: 'categorical'}}"
-        )
-
-
-def _refuse_identifiers(series: polars.Series) -> None:
-    """Refuse what tells rows apart, as names and keys do: it says nothing of others."""
-    different, known = series.drop_nulls().n_unique(), series.count()
-    text = str(series.dtype) == "String"
-    if different <= max(_MOST_SINGLE, known / 2) or not (text or _are_keys(series, different)):
-        return
-    told, kind = ("texts", "categorical") if text else ("numbers", "real")
-    raise InputError(
-        f"column {series.name!r} has {different} different {told} in {known} rows, such as "
-        f"{series.drop_nulls()[0]!r}: it tells rows apart and says nothing of others; "
-        f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: {kind!r}}} keeps it"
-    )
-
-
-def _are_keys(series: polars.Series, different: int) -> bool:
-    """Whether these are whole numbers, all different, of rows or by their name of something."""
-    if str(series.dtype) not in _WHOLE or different < len(series):
-        return False
-    low, high = int(series.min()), int(series.max())  # type: ignore[arg-type]
-    counted = series.name == "column_1" and high - low + 1 == different
-    return counted or bool(_KEY.search(series.name))
-
-
-def _refuse(bad: np.ndarray, values: Any, message: str) -> None:
-    """Say `message` of the first of the bad values, if there is one."""
-    if not bad.any():
-        return
-    row, number = int(np.argmax(bad)), int(np.count_nonzero(bad))
-    others = f" and {number - 1} more" if number > 1 else ""
-    raise InputError(message.format(value=values[row], row=f"row {row}{others} (counted from 0)"))
-
-
-def listed(names: Sequence[str], most: int = 12) -> str:
-    """The first of some names, in quotes."""
-    listed = ", ".join(repr(name) for name in names[:most])
-    return f"{listed} and {len(names) - most} more" if len(names) > most else listed

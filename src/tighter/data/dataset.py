@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tighter._errors import InputError
-from tighter.data._columns import refuse_missing_rows
+from tighter.data._refusals import refuse_missing_rows
 from tighter.data.schema import Schema
 
 # Of a column's range: what rounding may change a number by.

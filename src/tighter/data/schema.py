@@ -17,9 +17,8 @@ from tighter.data._columns import (
     decode_column,
     encode_column,
     infer_column,
-    listed,
-    refuse_missing_rows,
 )
+from tighter.data._refusals import listed, refuse_missing_rows
 
 if TYPE_CHECKING:
     import polars

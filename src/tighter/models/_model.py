@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import jax
 from jaxtyping import Array, Key, PyTree
 
 from tighter.distributions import draw
+from tighter.models.observations import Missing
 
 
 class Completion(NamedTuple):
@@ -53,12 +55,24 @@ class LatentVariableModel(eqx.Module):
 
     @property
     def origin(self) -> Any:
-        """What is taken from examples in double precision, so that single can tell them apart."""
-        return 0.0
+        """What is taken from examples in double precision, so that single can tell them apart.
+
+        That of the observation family, where there is one.
+        """
+        observation = getattr(self, "observation", None)
+        return 0.0 if observation is None else observation.origin
 
     def moved(self, by: Any) -> Any:
         """The model of examples + by, with the same densities."""
-        return self
+        observation = getattr(self, "observation", None)
+        if observation is None:
+            return self
+        return dataclasses.replace(self, observation=observation.moved(by))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether entries of x may be missing (NaN)."""
+        return isinstance(getattr(self, "observation", None), Missing)
 
     def log_prior(self, x: Any) -> Callable[[PyTree], Array]:
         """The function z -> log p(z), in nats; log p(z|c) where the example brings a context c."""
@@ -101,3 +115,49 @@ class LatentVariableModel(eqx.Module):
             An array of the shape of x.
         """
         return self.likelihood_mean(draw(self.posterior(x), key=key))
+
+
+class ModelOnVAE(LatentVariableModel):
+    """A model with the prior and likelihood of a VAE, and something else of its own."""
+
+    vae: Any
+
+    @property
+    def prior(self) -> Any:
+        """p(z)."""
+        return self.vae.prior
+
+    @property
+    def num_latent(self) -> int:
+        """Dimensions of z."""
+        return self.vae.num_latent
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.vae.origin
+
+    def moved(self, by: Any) -> Any:
+        """The model of examples + by, with the same densities."""
+        return dataclasses.replace(self, vae=self.vae.moved(by))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether entries of x may be missing (NaN)."""
+        return self.vae.takes_missing
+
+    def check_examples(self, xs: Any) -> None:
+        """Refuse examples that the observation family can't explain.
+
+        Raises:
+            InputError: If entries are outside of its support, or examples of another shape.
+        """
+        self.vae.check_examples(xs)
+
+    def likelihood(self, z: Array) -> Any:
+        """p(x|z)."""
+        return self.vae.likelihood(z)
+
+    def likelihood_mean(self, z: Array) -> Array:
+        """Mean of p(x|z), in the shape of x."""
+        return self.vae.likelihood_mean(z)

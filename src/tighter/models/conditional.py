@@ -25,7 +25,7 @@ from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
-from tighter.models.observations import Missing, Observation, observation_from_name
+from tighter.models.observations import Observation, observation_from_name
 from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors.table import PriorFamily, StandardNormal
 
@@ -323,11 +323,6 @@ class ConditionalVAE(LatentVariableModel):
         """Mean of p(x|z, c) at one draw z from q(z|x, c)."""
         z = draw(self.posterior(x), key=key)
         return self.observation.mean(self._output(z, self._example(x)[1]))
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN); the context's may not."""
-        return isinstance(self.observation, Missing)
 
     def _output(self, z: Array, context: Float[Array, " numbers"]) -> Float[Array, ...]:
         return self.decoder(flat(z, context))

@@ -27,7 +27,7 @@ from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
-from tighter.models.observations import Missing, Observation, observation_from_name
+from tighter.models.observations import Observation, observation_from_name
 
 Network = Callable[[Array], Array]
 
@@ -301,15 +301,6 @@ class HierarchicalVAE(LatentVariableModel):
         """Mean of p(x|z1), in the shape of x."""
         return self.observation.mean(self.decoders[0](z["z1"]))
 
-    @property
-    def origin(self) -> Any:
-        """That of the observation family."""
-        return self.observation.origin
-
-    def moved(self, by: Any) -> Any:
-        """The model of examples + by."""
-        return dataclasses.replace(self, observation=self.observation.moved(by))
-
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.
 
@@ -317,11 +308,6 @@ class HierarchicalVAE(LatentVariableModel):
             InputError: If entries are outside of its support, or examples of another shape.
         """
         check_fit(self.observation, self.decoders[0], jnp.zeros(self.num_latent[0]), np.asarray(xs))
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN)."""
-        return isinstance(self.observation, Missing)
 
 
 def layer_names(num: int) -> tuple[str, ...]:

@@ -14,13 +14,13 @@ from jaxtyping import Array, Float
 
 from tighter._errors import InputError
 from tighter.distributions import Posterior, draw, is_reparameterizable
-from tighter.models._model import Completion, LatentVariableModel
+from tighter.models._model import Completion, ModelOnVAE
 from tighter.models.vae import VAE
 
 _LARGEST_STEP = 5.0
 
 
-class SemiAmortized(LatentVariableModel):
+class SemiAmortized(ModelOnVAE):
     r"""A VAE whose posterior takes a few steps from the encoder's output to the example's best.
 
     $\lambda_0 = \text{encoder}(x)$, $\lambda_{t+1} = \lambda_t + \eta\, \nabla_\lambda
@@ -75,42 +75,6 @@ class SemiAmortized(LatentVariableModel):
             )
         return cls(vae, jnp.log(jnp.asarray(learning_rate, float)), num_steps, num_samples)
 
-    @property
-    def prior(self) -> Any:
-        """p(z)."""
-        return self.vae.prior
-
-    @property
-    def num_latent(self) -> int:
-        """Dimensions of z."""
-        return self.vae.num_latent
-
-    @property
-    def origin(self) -> Any:
-        """That of the observation family."""
-        return self.vae.origin
-
-    def moved(self, by: Any) -> Any:
-        """The model of examples + by."""
-        return dataclasses.replace(self, vae=self.vae.moved(by))
-
-    def check_examples(self, xs: Any) -> None:
-        """Refuse examples that the observation family can't explain.
-
-        Raises:
-            InputError: If entries are outside of its support.
-        """
-        self.vae.check_examples(xs)
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN)."""
-        return self.vae.takes_missing
-
-    def likelihood(self, z: Array) -> Any:
-        """p(x|z)."""
-        return self.vae.likelihood(z)
-
     def log_joint(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""
         return self.vae.log_joint(x)
@@ -118,10 +82,6 @@ class SemiAmortized(LatentVariableModel):
     def log_likelihood(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
         """The function z -> log p(x|z), in nats."""
         return self.vae.log_likelihood(x)
-
-    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
-        """Mean of p(x|z), in the shape of x."""
-        return self.vae.likelihood_mean(z)
 
     def completion(self, x: Float[Array, ...]) -> Completion:
         """How the missing entries of an example are filled in, given z."""
@@ -152,7 +112,7 @@ class SemiAmortized(LatentVariableModel):
         return family.distribution(output)
 
 
-class FreePosterior(LatentVariableModel):
+class FreePosterior(ModelOnVAE):
     r"""A VAE without an encoder: the posterior's parameters of each example are a row of a table.
 
     An example is {"x": x, "index": n}, n its row. With it there is no amortization gap; a new
@@ -201,11 +161,6 @@ class FreePosterior(LatentVariableModel):
         return {"x": xs, "index": np.arange(len(xs))}
 
     @property
-    def prior(self) -> Any:
-        """p(z)."""
-        return self.vae.prior
-
-    @property
     def origin(self) -> Any:
         """That of the observation family."""
         return {"x": self.vae.origin}
@@ -228,15 +183,6 @@ class FreePosterior(LatentVariableModel):
                 f"an index is a row of the table, 0 to {self.table.shape[0] - 1}, got "
                 f"{index[wrong][0]} in row {int(wrong.argmax())}"
             )
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN)."""
-        return self.vae.takes_missing
-
-    def likelihood(self, z: Array) -> Any:
-        """p(x|z)."""
-        return self.vae.likelihood(z)
 
     def log_joint(self, x: dict[str, Array]) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.distributions import draw, is_reparameterizable
-from tighter.models._model import Completion, LatentVariableModel
+from tighter.models._model import Completion, ModelOnVAE
 from tighter.models.networks._layers import Linear
 from tighter.models.observations import Missing
 from tighter.models.vae import VAE
@@ -24,7 +24,7 @@ MASKS = ("self-masking", "above", "below", "linear")
 Latents = dict[str, Array]
 
 
-class MissingNotAtRandom(LatentVariableModel):
+class MissingNotAtRandom(ModelOnVAE):
     r"""A VAE with a model of its mask: $p(z)\, p(x \mid z)\, p(s \mid x)$, s what is observed.
 
     Of x and s the observed entries and the whole mask are known, so that the latents are z and the
@@ -88,41 +88,6 @@ class MissingNotAtRandom(LatentVariableModel):
     def started(self, xs: Any, *, key: Key[Array, ""] | None = None) -> MissingNotAtRandom:
         """The same with the VAE started from the training examples."""
         return dataclasses.replace(self, vae=self.vae.started(xs, key=key))
-
-    @property
-    def origin(self) -> Any:
-        """That of the observation family."""
-        return self.vae.origin
-
-    def moved(self, by: Any) -> Any:
-        """The model of examples + by."""
-        return dataclasses.replace(self, vae=self.vae.moved(by))
-
-    def check_examples(self, xs: Any) -> None:
-        """Refuse examples that the observation family can't explain.
-
-        Raises:
-            InputError: If entries are outside of its support.
-        """
-        self.vae.check_examples(xs)
-
-    @property
-    def takes_missing(self) -> bool:
-        """Entries of x may be missing (NaN)."""
-        return True
-
-    @property
-    def prior(self) -> Any:
-        """p(z)."""
-        return self.vae.prior
-
-    def likelihood(self, z: Array) -> Any:
-        """p(x|z) of a complete x."""
-        return self.vae.likelihood(z)
-
-    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
-        """Mean of p(x|z)."""
-        return self.vae.likelihood_mean(z)
 
     def reconstruct(self, x: Float[Array, ...], key: Key[Array, ""]) -> Float[Array, ...]:
         """Mean of p(x|z) at one draw z from q(z|x)."""

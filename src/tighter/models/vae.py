@@ -21,7 +21,7 @@ from tighter.models._space import Space
 from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
-from tighter.models.observations import Missing, Observation, observation_from_name
+from tighter.models.observations import Observation, observation_from_name
 from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors.table import PriorFamily, StandardNormal
 
@@ -199,15 +199,6 @@ class VAE(LatentVariableModel):
         """Whether z is two real numbers, so that it can be drawn."""
         return self.num_latent == 2 and self.family.space is Space.REAL
 
-    @property
-    def origin(self) -> Any:
-        """That of the observation family."""
-        return self.observation.origin
-
-    def moved(self, by: Any) -> Any:
-        """The model of examples + by."""
-        return dataclasses.replace(self, observation=self.observation.moved(by))
-
     def check_examples(self, xs: Any) -> None:
         """Refuse examples that the observation family can't explain.
 
@@ -217,11 +208,6 @@ class VAE(LatentVariableModel):
         """
         z = jnp.zeros(self.family.latent_shape(self.num_latent))
         check_fit(self.observation, self.decoder, z, np.asarray(xs))
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN)."""
-        return isinstance(self.observation, Missing)
 
     @property
     def _of_z(self) -> PriorFamily:
