@@ -40,7 +40,9 @@ def test_magnitudes_of_any_size(magnitudes, probabilities):
     picked, factor = jax.vmap(lambda key: systematic(jnp.asarray(magnitudes), 2, key=key))(KEYS)
     np.testing.assert_allclose(factor * np.asarray(probabilities)[picked], 0.5, rtol=1e-5)
     share = np.bincount(np.ravel(picked), minlength=4) / picked.size
-    np.testing.assert_allclose(share, probabilities, atol=0.05)
+    p = np.asarray(probabilities, float)
+    # Two picks of a key are of the same uniform number: no more is counted on than one.
+    assert np.all(np.abs(share - p) <= 5 * np.sqrt(p * (1 - p) / len(KEYS)))
 
 
 def test_what_is_unknown_stays_so():

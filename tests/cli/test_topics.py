@@ -141,7 +141,7 @@ def test_an_interrupted_run_is_resumed_to_the_same_numbers(topics, texts, call, 
         patch.setattr(Metrics, "append", append_and_interrupt)
         answer = call("topics", texts / "stories.txt", *OPTIONS, "--run=stopped")
     assert answer.status == 130
-    assert "stopped after 1 whole epochs" in answer.err
+    assert "stopped after 1 whole epoch;" in answer.err
     assert "tighter topics --resume stopped" in answer.err
     unseen = call("topics", "stopped", "--transform", texts / "new.txt")
     assert unseen.status == 2

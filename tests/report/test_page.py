@@ -346,3 +346,19 @@ def test_the_report_loads_neither_jax_nor_pyplot(full_run: Path):
     command = [sys.executable, "-c", script, str(full_run)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "left"),
+    [("vae", "iwae", "cosine-noise"), ("diffusion", "cosine-noise", "iwae")],
+)
+def test_settings_are_those_of_the_model(kind: str, told: str, left: str, make_run: MakeRun):
+    settings = {
+        **CONFIGURATION["configuration"],
+        "model": {"kind": kind, "latent": 50},
+        "diffusion": {"schedule": "cosine-noise"},
+    }
+    folder = make_run(configuration={"configuration": settings})
+    made = write_report(folder).read_text().split("How it was made")[1]
+    assert told in made
+    assert left not in made

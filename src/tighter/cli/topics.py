@@ -169,7 +169,8 @@ def _train(configuration: Any, path: Path, *, resume: bool, json: bool) -> None:
         sys.exit(130)
     if outcome.evaluation is None or outcome.topics is None:
         last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
-        announce(f"stopped after {last} whole epochs; everything is stored; {resumption}")
+        plural = "" if last == 1 else "s"
+        announce(f"stopped after {last} whole epoch{plural}; everything is stored; {resumption}")
         sys.exit(130)
     from tighter.report import write_report  # matplotlib, which training need not wait for
 

@@ -138,7 +138,8 @@ def train(
         sys.exit(130)
     if outcome.evaluation is None:
         last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
-        announce(f"stopped after {last} whole epochs; everything is stored; {resumption}")
+        plural = "" if last == 1 else "s"
+        announce(f"stopped after {last} whole epoch{plural}; everything is stored; {resumption}")
         sys.exit(130)
     # matplotlib, which training need not wait for
     from tighter.report import told_results, write_report

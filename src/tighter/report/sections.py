@@ -152,6 +152,7 @@ def _tables(recorded: Mapping[str, Any]) -> str:
     settings = recorded.get("configuration")
     tables = []
     if isinstance(settings, Mapping):
+        settings = _used(settings)
         loose = {name: v for name, v in settings.items() if not isinstance(v, Mapping)}
         tables += [table(name, v) for name, v in settings.items() if isinstance(v, Mapping) and v]
         tables += [table("configuration", loose)] if loose else []
@@ -164,6 +165,15 @@ def _tables(recorded: Mapping[str, Any]) -> str:
     tables += [table("run", loose)] if loose else []
     tables += [table(name, v) for name, v in rest.items() if isinstance(v, Mapping) and v]
     return "".join(tables)
+
+
+def _used(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings without those of the other kind of model."""
+    model = settings.get("model")
+    if not isinstance(model, Mapping) or model.get("kind") != "diffusion":
+        return {name: group for name, group in settings.items() if name != "diffusion"}
+    used = {name: group for name, group in settings.items() if name != "objective"}
+    return {**used, "model": {"kind": "diffusion"}}
 
 
 def _errors(evaluation: Mapping[str, Any], draws: float) -> list[tuple[str, str, str]]:
