@@ -21,10 +21,10 @@ from benchmarks._timing import TrainingLoop, step_seconds
 from benchmarks.training_step import ADAM, ours
 from tighter import Objective
 from tighter.bounds import IWAE
-from tighter.experiments.build import build_data, build_transform
-from tighter.experiments.folder import open_run
-from tighter.experiments.scoring import load_model
 from tighter.gradients import DoublyReparameterized
+from tighter.runs.build import build_data, build_transform
+from tighter.runs.folder import open_run
+from tighter.runs.scoring import load_model
 
 BATCH, STEPS = 100, 8
 

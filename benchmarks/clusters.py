@@ -62,7 +62,9 @@ def main() -> None:
     for seed in range(arguments.seeds):
         key = jax.random.key(seed)
         hidden, latent = (500, 500), arguments.latent
-        model = VAE.create((28, 28), num_latent=latent, hidden=hidden, key=key).started(train)
+        model = VAE.create((28, 28), num_latent=latent, hidden=hidden, key=key).initialized_from(
+            train
+        )
         model = trained(model, train, arguments.epochs, seed)
         encode = jax.jit(jax.vmap(lambda x: model.posterior(x).mean))  # noqa: B023
         encodings, of_test = np.asarray(encode(train)), np.asarray(encode(binary))

@@ -83,7 +83,7 @@ def mixture(steps: int, schedules: list[str]) -> None:
                 key=jax.random.key(1),
             )  # fmt: skip
             model, seconds = trained(
-                model.started(xs), xs, DiffusionBound(), steps=steps, batch=500, rate=2e-3,
+                model.initialized_from(xs), xs, DiffusionBound(), steps=steps, batch=500, rate=2e-3,
                 average=0.999,
             )  # fmt: skip
             told = diffusion_terms(model, test, num_times=32, levels=1, key=jax.random.key(2))
@@ -118,7 +118,7 @@ def images(source: str, steps: int, vae_steps: int, hidden: tuple[int, ...], exa
 
     model = DiffusionModel.create(
         train.shape[1:], denoiser="unet", hidden=hidden, fourier=(4, 5, 6), key=key
-    ).started(started)
+    ).initialized_from(started)
     model, seconds = trained(
         model, train, DiffusionBound(), steps=steps, batch=64, rate=2e-3, transform=noisy,
         average=0.999 if steps > 4000 else 0.995,
@@ -143,7 +143,7 @@ def images(source: str, steps: int, vae_steps: int, hidden: tuple[int, ...], exa
     )
     vae = VAE.create(
         train.shape[1:], num_latent=32, hidden=(400, 400), observation=observation, key=key
-    ).started(started)
+    ).initialized_from(started)
     vae, seconds = trained(
         vae, train, tt.Objective(tt.bounds.ELBO()), steps=vae_steps, batch=100, rate=1e-3,
         transform=noisy,

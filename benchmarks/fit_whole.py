@@ -73,7 +73,7 @@ class Task:
     num_epochs: int
 
 
-def fitted(task: Task, num_backward: int | None = None) -> Callable[[], float]:
+def initialized_from(task: Task, num_backward: int | None = None) -> Callable[[], float]:
     """A call that fits and gives the seconds of an epoch after the first, or NaN."""
     model = network()
     objective = tt.Objective(

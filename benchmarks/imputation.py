@@ -79,7 +79,7 @@ def by_vae(
     shape, latent = x.shape[1:], min(10, x.shape[1] - 1)
     family = Missing(tt.models.observation_from_name(observation, shape))
     model = VAE.create(shape, num_latent=latent, hidden=(128, 128), observation=family, key=key)
-    model = model.started(x.astype(np.float32))
+    model = model.initialized_from(x.astype(np.float32))
     if mask is not None:
         model = MissingNotAtRandom.create(model, shape, mask=mask, key=key)
     objective = tt.Objective(tt.bounds.IWAE(), num_samples=20)

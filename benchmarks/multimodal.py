@@ -136,7 +136,7 @@ def measured(
     model = MultimodalVAE.create(
         setting.shapes, num_latent=20, hidden=(200,), observations=setting.observations,
         posterior=posterior, key=model_key,
-    ).started(setting.train)  # fmt: skip
+    ).initialized_from(setting.train)  # fmt: skip
     objective = tt.Objective(bound, GeneralizedDoublyReparameterized(), num_samples=6)
     result = tt.fit(
         model, setting.train, objective, optimizer=optax.adam(1e-3), num_epochs=arguments.epochs,

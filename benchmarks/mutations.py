@@ -17,8 +17,8 @@ from pathlib import Path
 
 # (what, file, line, its replacement, which tests)
 PAIRS = "tests/conformance/test_pairs.py"
-ROULETTE = "tests/test_russian_roulette.py"
-FORMS = "tests/test_closed_forms.py"
+ROULETTE = "tests/objectives/test_russian_roulette.py"
+FORMS = "tests/objectives/test_closed_forms.py"
 STRUCTURED = "tests/distributions/test_structured.py"
 MUTATIONS = [
     (
@@ -119,21 +119,21 @@ MUTATIONS = [
         "_log_weights.py",
         "zeros = jnp.where(False, jax.lax.stop_gradient(like), 0)",
         "zeros = jnp.zeros(like.shape)",
-        ["tests/test_objective.py", "-k", "one_draw_for_many_models"],
+        ["tests/objectives/test_objective.py", "-k", "one_draw_for_many_models"],
     ),
     (
         "a tap's zeros without the axes of coefficients",
         "_log_weights.py",
         "one + sum(jnp.sum(c) for c in coefficients)",
         "one",
-        ["tests/test_objective.py", "-k", "many_bounds"],
+        ["tests/objectives/test_objective.py", "-k", "many_bounds"],
     ),
     (
         "a tapped draw without the axes of its zeros",
         "_derivatives.py",
         "jnp.where(False, a.astype(leaf.dtype), leaf)",
         "leaf",
-        ["tests/test_objective.py", "-k", "one_draw_for_many_models"],
+        ["tests/objectives/test_objective.py", "-k", "one_draw_for_many_models"],
     ),
     (
         "the zeros' draw differentiated",
@@ -245,7 +245,7 @@ MUTATIONS = [
         "distributions/support.py",
         "return _moved(_ends(distribution.base_dist), of_all)",
         "return _ends_of(distribution.support)",
-        ["tests/test_moving_support.py", "-k", "any_wrapper"],
+        ["tests/objectives/test_moving_support.py", "-k", "any_wrapper"],
     ),
     (
         "a prior's numbers moved by weight decay",

@@ -3,7 +3,7 @@
     uv run python -m benchmarks.posteriordb ../shared/data [--only arK] [--steps 2000] [--json FILE]
 
 The Gaussians start at Laplace's approximation, mixture and flow at the full-rank Gaussian
-(`enriched`); all are trained by `fit` on the whole data set.
+(`with_posterior`); all are trained by `fit` on the whole data set.
 Columns: the worst difference of q's means from the reference's, in its standard deviations, and of
 q's standard deviations, as a share; the same for q corrected by its smoothed importance weights; k̂
 and the effective share of q's draws; seconds, compilation included. The reference's own error is
@@ -205,7 +205,7 @@ FAMILIES = (
 def untrained(problem: Problem, family: str) -> BayesianModel:
     """The model with a Gaussian at the peak."""
     model = BayesianModel(problem.log_likelihood, problem.prior, posterior=family, start_scale=0.5)
-    return model.started(problem.data)
+    return model.initialized_from(problem.data)
 
 
 def trained(
@@ -293,7 +293,7 @@ def main() -> None:
             if full is None:
                 model = untrained(problem, family)
             else:
-                model = full.enriched(family, key=jax.random.key(arguments.seed))
+                model = full.with_posterior(family, key=jax.random.key(arguments.seed))
             model = trained(
                 problem, model, num_samples, learning_rate,
                 steps=arguments.steps, seed=arguments.seed,

@@ -59,7 +59,7 @@ def score(train: np.ndarray, test: np.ndarray, family: str, epochs: int, seed: i
     model = VAE.create(shape, num_latent=10, hidden=(128,), observation=family, key=key)
     held_out = train[: len(train) // 10]
     result = tt.fit(
-        model.started(train),
+        model.initialized_from(train),
         train[len(held_out) :],
         tt.Objective(tt.bounds.IWAE(), num_samples=5),
         optimizer=optax.adam(1e-3),

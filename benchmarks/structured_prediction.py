@@ -47,7 +47,7 @@ def main() -> None:
     first = None
     for num_samples in arguments.samples:
         began = time.monotonic()
-        start = created.started(halves(train))
+        start = created.initialized_from(halves(train))
         model = trained(start, train, num_samples, arguments.epochs, binarized_halves)
         minutes = (time.monotonic() - began) / 60
         value = tt.log_likelihood(

@@ -55,7 +55,7 @@ def ours(counts: np.ndarray, epochs: int, *, product: bool, seed: int) -> tuple[
     steps = epochs * (len(counts) // 200)
     rate = optax.cosine_decay_schedule(0.01 if product else 0.05, steps, alpha=0.01)
     result = tt.fit(
-        model.started(counts),
+        model.initialized_from(counts),
         counts,
         tt.Objective(tt.bounds.ELBO(), num_samples=1),
         optimizer=optax.adam(rate),

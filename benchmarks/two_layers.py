@@ -47,7 +47,7 @@ def main() -> None:
         first = None
         for name, create in MODELS.items():
             began = time.monotonic()
-            start = create((28, 28), key=jax.random.key(0)).started(train)
+            start = create((28, 28), key=jax.random.key(0)).initialized_from(train)
             model = trained(start, train, num_samples, arguments.epochs, stochastic)
             minutes = (time.monotonic() - began) / 60
             value = tt.log_likelihood(

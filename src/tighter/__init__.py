@@ -22,14 +22,17 @@ if TYPE_CHECKING:
         training,
     )
     from tighter._errors import InputError
-    from tighter.closed_forms import AnalyticEntropy, AnalyticKL
-    from tighter.enumerated_labels import EnumeratedLabels
     from tighter.evaluation import Imputation, LogLikelihood, impute, log_likelihood
     from tighter.expectations import expectation
-    from tighter.objective import Objective
-    from tighter.russian_roulette import SUMO
+    from tighter.objectives import (
+        SUMO,
+        AnalyticEntropy,
+        AnalyticKL,
+        EnumeratedLabels,
+        Objective,
+        WeightedSurgery,
+    )
     from tighter.training import FitResult, fit
-    from tighter.weighted_surgery import WeightedSurgery
 
 __version__ = "0.1.0"
 
@@ -61,16 +64,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AnalyticEntropy": "tighter.closed_forms",
-    "AnalyticKL": "tighter.closed_forms",
-    "EnumeratedLabels": "tighter.enumerated_labels",
+    "AnalyticEntropy": "tighter.objectives",
+    "AnalyticKL": "tighter.objectives",
+    "EnumeratedLabels": "tighter.objectives",
     "FitResult": "tighter.training",
     "Imputation": "tighter.evaluation",
     "InputError": "tighter._errors",
     "LogLikelihood": "tighter.evaluation",
-    "Objective": "tighter.objective",
-    "SUMO": "tighter.russian_roulette",
-    "WeightedSurgery": "tighter.weighted_surgery",
+    "Objective": "tighter.objectives",
+    "SUMO": "tighter.objectives",
+    "WeightedSurgery": "tighter.objectives",
     "expectation": "tighter.expectations",
     "fit": "tighter.training",
     "impute": "tighter.evaluation",

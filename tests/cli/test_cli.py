@@ -386,7 +386,7 @@ def interrupted(monkeypatch) -> Callable[[str], None]:
 
 
 def test_ctrl_c_before_training_is_one_line(call, tiny, interrupted, tmp_path):
-    interrupted("tighter.experiments.training_run.check_counts")
+    interrupted("tighter.runs.training_run.check_counts")
     answer = call("train", "run", *tiny)
     assert answer.status == 130
     assert answer.err == "stopped\n"
@@ -397,7 +397,7 @@ def test_ctrl_c_while_scoring_loses_nothing_and_says_how_to_go_on(
     trained, call, interrupted, tmp_path
 ):
     run = copied(trained, tmp_path)
-    interrupted("tighter.experiments.training_run.score")
+    interrupted("tighter.runs.training_run.score")
     answer = call("train", "--resume", run)
     assert answer.status == 130
     assert "Traceback" not in answer.err
@@ -419,7 +419,7 @@ def test_an_experiment_that_is_stopped_says_how_to_go_on(call, tmp_path, monkeyp
             (path / "vae-1").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tighter.experiments.gradients.run", run)
+    monkeypatch.setattr("tighter.runs.gradients.run", run)
     answer = call("reproduce", "gradients", path, "--epochs", 2)
     command = f"tighter reproduce gradients {path} --epochs=2"
     told = f"stopped; what was trained is stored; go on with:  {command}" if kept else "stopped"

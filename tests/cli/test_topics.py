@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from scipy.special import gammaln
 
-from tighter.experiments.topics import _rows
-from tighter.experiments.topics_configuration import open_topics, read_corpus
+from tighter.runs.topics import _rows
+from tighter.runs.topics_configuration import open_topics, read_corpus
 from tighter.training.metrics import Metrics
 
 THEMES = {

@@ -12,11 +12,11 @@ from tighter import InputError
 from tighter.data import load
 from tighter.data.counts import read_counts, read_vocabulary
 from tighter.data.text import read_documents
-from tighter.experiments.configuration import parse_settings, read_toml
-from tighter.experiments.folder import open_run
-from tighter.experiments.topics_configuration import open_topics
 from tighter.graph import DAG
 from tighter.report.records import read_run
+from tighter.runs.configuration import parse_settings, read_toml
+from tighter.runs.folder import open_run
+from tighter.runs.topics_configuration import open_topics
 
 NUM = 40  # of each kind; `python -c` with thousands finds more
 WORDS = tuple("abcde")

@@ -14,11 +14,11 @@ from scipy.special import logsumexp
 from tests.oracles.thinning import every
 
 from tighter import InputError, log_likelihood
-from tighter._log_weights import log_weight
 from tighter._rows import rows_of_batch
 from tighter.distributions import Chain, Experts, Mixture
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.verdicts import verdict
+from tighter.objectives.log_weights import log_weight
 
 KEY = jax.random.key(21)
 

@@ -30,12 +30,12 @@ def test_a_family_in_twenty_lines():
         exec(compile(code, "docs/models.md", "exec"), {})
         xs = np.random.default_rng(0).exponential(2.0, size=(50, 3)).astype(np.float32)
         model = VAE.create((3,), hidden=(4,), observation="exponential", key=jax.random.key(0))
-        model = model.started(xs)
+        model = model.initialized_from(xs)
         means = model.likelihood_mean(0 * model.prior.mean)
         np.testing.assert_allclose(means, xs.mean(axis=0), rtol=0.5)
         xs[3, 1] = -1
         with pytest.raises(InputError, match=r"Exponential explains numbers from 0 up.*row 3"):
-            model.started(xs)
+            model.initialized_from(xs)
     finally:
         OBSERVATIONS.clear()
         OBSERVATIONS.update(before)

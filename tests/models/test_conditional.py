@@ -130,7 +130,7 @@ def test_samples_are_of_the_context():
 
 def test_it_starts_from_the_data():
     examples = small_examples()
-    model = small(conditional_prior=True).started(examples)
+    model = small(conditional_prior=True).initialized_from(examples)
     mean = jax.nn.sigmoid(model.decoder.layers[-1].bias).reshape(2, 3)
     np.testing.assert_allclose(mean, examples["x"].mean(axis=0), atol=1e-6)
     both = np.concatenate([examples[part].reshape(60, -1) for part in ("x", "context")], axis=1)
@@ -150,7 +150,7 @@ def test_it_learns_what_the_context_tells():
         (2,), (2,), num_latent=1, hidden=(), observation=Gaussian(SCALE), key=KEY
     )
     result = tt.fit(
-        model.started(examples),
+        model.initialized_from(examples),
         examples,
         tt.Objective(ELBO(), StickingTheLanding()),
         optimizer=optax.adam(optax.cosine_decay_schedule(2e-2, 1000)),
@@ -185,7 +185,7 @@ def test_a_conditional_prior_is_no_prior():
 def test_priors_that_start_from_examples(prior):
     """A pseudo-input is an x and its context."""
     examples = small_examples()
-    model = small(prior=prior).started(examples)
+    model = small(prior=prior).initialized_from(examples)
     example = jax.tree.map(lambda part: jnp.asarray(part[0]), examples)
     z = jnp.asarray([0.3, -0.4])
     given = model.prior_given(example["context"]).log_prob(z)
@@ -248,7 +248,7 @@ def test_missing_entries_of_x():
     assert not small().takes_missing
     examples = small_examples()
     examples["x"][:, 0, 0] = np.where(np.arange(60) < 30, np.nan, 1)
-    started = model.started(examples)
+    started = model.initialized_from(examples)
     example = jax.tree.map(lambda part: jnp.asarray(part[0]), examples)
     z = started.posterior(example).rsample(KEY)
     logits = np.asarray(started.likelihood(z, example["context"]).base_dist.logits, float)
@@ -277,7 +277,7 @@ def test_bad_examples():
     with pytest.raises(InputError, match=r"got \['x'\]: give"):
         model.posterior({"x": first["x"]})
     with pytest.raises(InputError, match="got ndarray"):
-        model.started(examples["x"])
+        model.initialized_from(examples["x"])
     with pytest.raises(InputError, match=r"context of shape \(2, 2\), got \(4,\)"):
         model.posterior(first | {"context": jnp.zeros(4)})
     with pytest.raises(InputError, match=r"x of shape \(2, 3\), got \(3, 2\)"):
@@ -286,10 +286,10 @@ def test_bad_examples():
         with pytest.raises(InputError, match="give context="):
             ask()
     with pytest.raises(InputError, match="got 6 and 5"):
-        model.started(examples | {"context": examples["context"][:5]})
+        model.initialized_from(examples | {"context": examples["context"][:5]})
     holed = examples["context"].copy()
     holed[3, 0, 0] = np.nan
     with pytest.raises(InputError, match="not finite in 1 of 6 examples, row 3"):
-        model.started(examples | {"context": holed})
+        model.initialized_from(examples | {"context": holed})
     with pytest.raises(InputError, match="Bernoulli explains"):
-        model.started(examples | {"x": examples["x"] + 1})
+        model.initialized_from(examples | {"x": examples["x"] + 1})

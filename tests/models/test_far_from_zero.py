@@ -41,7 +41,7 @@ def started(xs, observation):
     model = tt.models.VAE.create(
         (2,), num_latent=1, hidden=(4,), observation=observation, prior="mixture:2", key=KEY
     )
-    return model.started(xs, key=KEY)
+    return model.initialized_from(xs, key=KEY)
 
 
 def fitted(xs, observation):
@@ -130,7 +130,10 @@ MODELS = {
 @pytest.mark.parametrize("name", every(2, MODELS))
 def test_models_of_several_parts_and_layers(name):
     (model, near), (_, far) = MODELS[name](NEAR), MODELS[name](FAR)
-    expected, made = scores(model.started(near), near), scores(model.started(far), far)
+    expected, made = (
+        scores(model.initialized_from(near), near),
+        scores(model.initialized_from(far), far),
+    )
     np.testing.assert_allclose(made, expected, rtol=2e-4)
 
 

@@ -299,7 +299,7 @@ def test_rows_share_the_networks(posterior, numbers):
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_it_starts_from_the_data(posterior):
     xs = bits()
-    model = small(posterior).started(xs)
+    model = small(posterior).initialized_from(xs)
     np.testing.assert_allclose(
         jax.nn.sigmoid(model.decoders[0].layers[-1].bias), xs.mean(axis=0), atol=1e-6
     )
@@ -311,7 +311,7 @@ def test_it_starts_from_the_data(posterior):
 @pytest.mark.slow
 def test_it_trains():
     xs = bits()
-    model = small("ladder").started(xs)
+    model = small("ladder").initialized_from(xs)
     result = tt.fit(
         model,
         xs,
@@ -395,6 +395,6 @@ def test_bad_input(options, words):
 
 def test_examples_of_another_shape_or_support():
     with pytest.raises(InputError, match="don't fit a decoder"):
-        small("ladder").started(np.zeros((5, 4)))
+        small("ladder").initialized_from(np.zeros((5, 4)))
     with pytest.raises(InputError, match="Bernoulli explains"):
-        small("ladder").started(np.full((5, 3), 2.0))
+        small("ladder").initialized_from(np.full((5, 3), 2.0))

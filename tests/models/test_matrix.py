@@ -96,7 +96,7 @@ def check(prior, name, posterior):
     model = VAE.create(
         SHAPE, num_latent=LATENT, hidden=(8,), observation=observation(name),
         prior=prior + ":3" * (prior in ("mixture", "vampprior")), posterior=posterior, key=KEY,
-    ).started(xs, key=KEY)  # fmt: skip
+    ).initialized_from(xs, key=KEY)  # fmt: skip
     moving = is_reparameterizable(model.posterior(jnp.asarray(xs[0])))
     gradient = tt.gradients.DoublyReparameterized() if moving else tt.gradients.VIMCO()
     objective = tt.Objective(tt.bounds.IWAE(), gradient, num_samples=4)

@@ -611,7 +611,7 @@ def test_the_mean_of_the_data_centers_an_mlp():
     mean, x = rng.uniform(0.1, 0.9, size=(3, 2)), rng.normal(size=(3, 2))
 
     plain = VAE.create((3, 2), num_latent=2, hidden=(4,), key=KEY)
-    centered = plain.started(mean[None])
+    centered = plain.initialized_from(mean[None])
 
     @quick_jit
     def both(plain, centered, mean, x):
@@ -642,7 +642,7 @@ def test_the_mean_of_the_data_in_convolutions():
         key=KEY,
     )
     decoded = quick_jit(lambda model: model.decoder(jnp.array([0.2, -0.1])))
-    plain, centered = decoded(model), decoded(model.started(mean[None]))
+    plain, centered = decoded(model), decoded(model.initialized_from(mean[None]))
     np.testing.assert_allclose(centered, plain + mean, rtol=1e-4, atol=1e-5)
 
 
@@ -670,4 +670,4 @@ def test_what_is_no_autoencoder(arguments, error, words):
 def test_a_start_from_examples_of_another_shape(network):
     model = VAE.create((4, 3), num_latent=2, hidden=(5,), network=network, key=KEY)
     with pytest.raises(InputError, match=r"examples of shape \(12,\).* output of shape \(4, 3\)"):
-        model.started(np.zeros((7, 12)))
+        model.initialized_from(np.zeros((7, 12)))

@@ -382,7 +382,7 @@ def test_a_missing_modality_is_one_that_the_model_lacks(name):
 @pytest.mark.slow
 def test_training_with_modalities_missing(name):
     data = examples()
-    model = small(name).started(data)
+    model = small(name).initialized_from(data)
     gradient = GeneralizedDoublyReparameterized()
     objective = tt.Objective(IWAE(), gradient, num_samples=6)
     result = tt.fit(
@@ -412,7 +412,7 @@ def test_one_program_for_any_pattern():
 
 def test_the_start():
     data = examples()
-    model = small(prior="mixture:2").started(data)
+    model = small(prior="mixture:2").initialized_from(data)
     there = ~np.isnan(data["image"]).all(axis=(1, 2))
     mean = np.clip(data["image"][there].mean(axis=0), 1e-3, 1 - 1e-3)
     bias = model.decoders["image"].layers[-1].bias.reshape(4, 3)
@@ -458,16 +458,22 @@ def test_bad_input():
         column[rows] = value
         return {**data, name: column}
 
-    refused("label is missing in all 24", lambda: model.started(changed("label", slice(None), NAN)))
-    refused("image has missing entries in row 0", lambda: model.started(
+    refused(
+        "label is missing in all 24",
+        lambda: model.initialized_from(changed("label", slice(None), NAN)),
+    )
+    refused("image has missing entries in row 0", lambda: model.initialized_from(
         changed("image", (0, 0, 0), NAN)
     ))  # fmt: skip
-    refused("Categorical explains", lambda: model.started(changed("label", 0, 7.0)))
+    refused("Categorical explains", lambda: model.initialized_from(changed("label", 0, 7.0)))
     lacking = {name: column.copy() for name, column in data.items()}
     for column in lacking.values():
         column[5] = NAN
-    refused("row 5 has no modality", lambda: model.started(lacking))
-    refused("as many examples each", lambda: model.started({**data, "label": data["label"][:5]}))
+    refused("row 5 has no modality", lambda: model.initialized_from(lacking))
+    refused(
+        "as many examples each",
+        lambda: model.initialized_from({**data, "label": data["label"][:5]}),
+    )
     objective = tt.Objective(IWAE(), DoublyReparameterized(), num_samples=6)
     with pytest.raises(TypeError, match="use GeneralizedDoublyReparameterized"):
         jax.eval_shape(lambda: objective.batch(model, data, key=jax.random.key(0)))

@@ -49,8 +49,8 @@ def test_names_that_make_no_family(name, words):
 
 def test_a_multinomial_takes_its_total_from_the_examples():
     xs = np.array([[1.0, 3, 0], [2, 2, 2], [9, 0, 0]])
-    assert Multinomial().fitted(xs).total == 6
-    assert Multinomial(4).fitted(xs).total == 4
+    assert Multinomial().initialized_from(xs).total == 6
+    assert Multinomial(4).initialized_from(xs).total == 4
     with pytest.raises(InputError, match="write multinomial:100"):
         Multinomial().distribution(jnp.zeros(3)).sample(KEY)
 

@@ -209,7 +209,7 @@ def test_means_are_those_of_draws(name):
 def test_the_start_explains_the_data(name):
     xs = facts(name)[0].astype(np.float32)
     truth, at = family_of(name), xs[:NUM_ROWS]
-    family = truth.fitted(xs)
+    family = truth.initialized_from(xs)
     start = np.asarray(family.initial_output(xs))
     assert start.shape == family.output_shape(xs.shape[1:])
     assert np.isfinite(start).all()
@@ -227,7 +227,9 @@ def test_the_start_explains_the_data(name):
 @pytest.mark.parametrize("name", ["diagonal-gaussian", *CORRELATED])
 def test_learned_scales_start_at_those_of_the_data(name):
     xs = np.float32(facts(name)[0])
-    np.testing.assert_allclose(family_of(name).fitted(xs).log_scale, np.log(xs.std(0)), rtol=1e-4)
+    np.testing.assert_allclose(
+        family_of(name).initialized_from(xs).log_scale, np.log(xs.std(0)), rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -239,14 +241,14 @@ def test_starts_of_what_never_changes_and_of_what_is_missing(name):
         with_gaps[::3, 1] = np.nan
         with_gaps[1::3, 0] = np.nan
     for examples in (constant, with_gaps):
-        family = family_of(name).fitted(examples)
+        family = family_of(name).initialized_from(examples)
         output = np.asarray(family.initial_output(examples))
         assert np.isfinite(output).all()
         at = np.resize(np.where(np.isnan(examples), xs, examples), (NUM_ROWS, xs.shape[1]))
         assert np.isfinite(log_prob(family, output, at)).all()
     if name != "multinomial":  # the entry without gaps starts as ever
-        whole = family_of(name).fitted(xs)
-        gaps = family_of(name).fitted(with_gaps)
+        whole = family_of(name).initialized_from(xs)
+        gaps = family_of(name).initialized_from(with_gaps)
         with IN_64():
             means = [
                 np.asarray(f.mean(jnp.asarray(f.initial_output(x))))[2]
@@ -263,8 +265,8 @@ def test_the_autoencoder_starts_there(name):
     family, shape = family_of(name), xs.shape[1:]
     family = cast(family, "float32")
     model = VAE.create(shape, num_latent=2, hidden=(4,), observation=family, key=KEY)
-    started = model.started(xs)
-    start = family.fitted(xs).initial_output(xs)
+    started = model.initialized_from(xs)
+    start = family.initialized_from(xs).initial_output(xs)
     np.testing.assert_allclose(started.decoder.layers[-1].bias, start.reshape(-1), rtol=1e-5)
     features = jax.eval_shape(family.features, xs[0])
     assert features.shape == family.features_shape(shape)

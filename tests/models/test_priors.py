@@ -158,7 +158,7 @@ def test_every_pair_trains(prior, posterior):
     """Two steps: finite bounds, and every array of the prior and of the posterior moves."""
     model = small(named(prior), named(posterior))
     xs = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    model = model.started(xs, key=KEY)
+    model = model.initialized_from(xs, key=KEY)
     path = is_reparameterizable(model.posterior(jnp.asarray(xs[0])))
     objective = tt.Objective(IWAE(), DoublyReparameterized() if path else VIMCO(), 3)
     arrays, rest = eqx.partition(model, eqx.is_inexact_array)
@@ -304,7 +304,7 @@ def test_vampprior_starts_at_examples():
     xs[2:, 1] = np.nan
     model = small("vampprior:20")
     model = dataclasses.replace(model, observation=Missing(model.observation))
-    started = model.prior_family.fitted(model, xs, key=KEY).pseudo_inputs
+    started = model.prior_family.initialized_from(model, xs, key=KEY).pseudo_inputs
     seen = np.concatenate([np.nan_to_num(xs), ~np.isnan(xs)], axis=1)
     by_first = lambda rows: rows[np.argsort(rows[:, 0])]  # noqa: E731
     np.testing.assert_array_equal(by_first(started), by_first(seen))
@@ -341,7 +341,7 @@ def as_encodings(scale):
 def test_mixture_starts_where_encodings_are():
     """Means, scales and shares of clusters, the posteriors' own variance added."""
     zs, labels, centers, scales = separated()
-    prior = as_encodings(0.4).started(zs, key=KEY).prior_family
+    prior = as_encodings(0.4).initialized_from(zs, key=KEY).prior_family
     order = np.argsort(prior.locs[:, 0])
     counts = np.bincount(labels)
     error = scales / np.sqrt(counts)[:, None]
@@ -364,7 +364,7 @@ def test_mixture_of_equal_or_few_encodings():
 
 def test_clusters_are_found():
     zs, labels, _, _ = separated()
-    model = as_encodings(0.1).started(zs, key=KEY)
+    model = as_encodings(0.1).initialized_from(zs, key=KEY)
     found = cluster(model, zs, key=KEY)
     assert clustering_accuracy(labels, found) == 1.0
     prior = model.prior_family
@@ -459,8 +459,14 @@ XS = np.zeros((4, 3), np.float32)
         (lambda: families(None, "categorical:1"), "2 or more, got 1"),
         (lambda: families(None, "flow", num_latent=1), "2 latent dimensions or more"),
         (lambda: families(None, "gamma"), "unknown prior 'gamma'"),
-        (lambda: small("mixture:5").started(XS, key=KEY), "5 components .* got 4: take fewer"),
-        (lambda: small("vampprior:5").started(XS, key=KEY), "5 components .* got 4: take fewer"),
+        (
+            lambda: small("mixture:5").initialized_from(XS, key=KEY),
+            "5 components .* got 4: take fewer",
+        ),
+        (
+            lambda: small("vampprior:5").initialized_from(XS, key=KEY),
+            "5 components .* got 4: take fewer",
+        ),
         (lambda: cluster(small("standard"), XS, key=KEY), "create it with prior='mixture:10'"),
         (lambda: clustering_accuracy([1, 2], [1]), r"\(2,\) and \(1,\)"),
     ],

@@ -14,8 +14,8 @@ from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter._errors import InputError
-from tighter.enumerated_labels import EnumeratedLabels
 from tighter.models.semi_supervised import SemiSupervisedVAE
+from tighter.objectives.enumerated_labels import EnumeratedLabels
 
 KEY = jax.random.key(2)
 WEIGHT, MEANS, NOISE = 0.8, np.array([-1.0, 0.5, 2.0]), 0.6
@@ -88,7 +88,7 @@ def test_ten_labels_classify_clusters():
     known = np.where(np.arange(600) < 10, labels, -1)
     model = SemiSupervisedVAE.create(
         (2,), 3, hidden=(16,), num_latent=2, observation="learned-gaussian", key=KEY
-    ).started({"x": xs, "label": known})
+    ).initialized_from({"x": xs, "label": known})
     result = tt.fit(
         model, {"x": xs, "label": known},
         EnumeratedLabels(tt.Objective(tt.bounds.ELBO()), weight=60.0),
@@ -104,10 +104,13 @@ def test_ten_labels_classify_clusters():
         (lambda: SemiSupervisedVAE.create((2,), 1, key=KEY), "2 classes or more, got 1"),
         (lambda: EnumeratedLabels(weight=-1.0), "at least 0"),
         (
-            lambda: exact_model().started({"x": XS, "label": np.array([0, 1, 3, -1])}),
+            lambda: exact_model().initialized_from({"x": XS, "label": np.array([0, 1, 3, -1])}),
             "got 3 in row 2",
         ),
-        (lambda: exact_model().started({"x": XS, "label": np.full(4, -1)}), "no label is known"),
+        (
+            lambda: exact_model().initialized_from({"x": XS, "label": np.full(4, -1)}),
+            "no label is known",
+        ),
     ],
     ids=["classes", "weight", "label", "labels"],
 )

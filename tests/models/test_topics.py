@@ -275,7 +275,7 @@ def test_dropout_is_of_training_and_of_each_document():
 
 @pytest.mark.slow
 def test_topics_with_a_prior_pay_their_divergence():
-    model = TopicModel.create(4, num_topics=3, eta=0.6, key=KEY).started(DOCUMENTS)
+    model = TopicModel.create(4, num_topics=3, eta=0.6, key=KEY).initialized_from(DOCUMENTS)
     words = model.words
     assert isinstance(words, DirichletTopics)
     concentration = jnp.exp(words.log_concentration)
@@ -342,15 +342,17 @@ def test_topics_start_from_documents_alike():
     groups = np.repeat(np.eye(3), 4, axis=1) * 0.9 / 4 + 0.1 / 12
     documents = np.concatenate([random.multinomial(30, p, size=40) for p in groups])
     model = TopicModel.create(12, num_topics=3, key=KEY)
-    topics = np.asarray(model.started(documents).topics)
+    topics = np.asarray(model.initialized_from(documents).topics)
     assert sorted(np.argmax(topics @ groups.T, axis=1)) == [0, 1, 2]
-    np.testing.assert_array_equal(model.started(documents).topics, topics)
-    assert model.started(documents).length == 30
+    np.testing.assert_array_equal(model.initialized_from(documents).topics, topics)
+    assert model.initialized_from(documents).length == 30
 
 
 def test_training_is_the_same_under_a_seed_and_moves_the_averages():
     xs = np.random.default_rng(1).poisson(1.0, size=(40, 6)).astype(np.float32) + 1
-    model = TopicModel.create(6, num_topics=2, product=True, hidden=(3,), key=KEY).started(xs)
+    model = TopicModel.create(6, num_topics=2, product=True, hidden=(3,), key=KEY).initialized_from(
+        xs
+    )
 
     optimizer = optax.adam(0.01)
 
@@ -383,7 +385,7 @@ def test_training_is_the_same_under_a_seed_and_moves_the_averages():
 )
 def test_documents_that_are_none(documents, message):
     with pytest.raises(InputError, match=message):
-        TopicModel.create(4, num_topics=2, key=KEY).started(documents)
+        TopicModel.create(4, num_topics=2, key=KEY).initialized_from(documents)
 
 
 def test_what_can_not_be():
@@ -406,7 +408,9 @@ def test_what_can_not_be():
         )  # fmt: skip
     with pytest.raises(InputError, match="alpha=inf"):
         TopicModel.from_topics(TOPICS, alpha=math.inf)
-    started, same = (model.started(form(DOCUMENTS)) for form in (np.asarray, sparse.csr_array))
+    started, same = (
+        model.initialized_from(form(DOCUMENTS)) for form in (np.asarray, sparse.csr_array)
+    )
     np.testing.assert_array_equal(started.topics, same.topics)
     with pytest.raises(InputError, match="add up to one"):
         TopicModel.from_topics(TOPICS * 2, alpha=0.5)

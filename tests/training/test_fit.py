@@ -28,7 +28,7 @@ def test_the_bound_rises_on_digits():
         num_latent=2,
         hidden=(8,),
         key=jax.random.key(0),
-    ).started(splits.train.x)
+    ).initialized_from(splits.train.x)
     objective = tt.Objective(tt.bounds.IWAE(), num_samples=2)
     result = tt.fit(
         model,

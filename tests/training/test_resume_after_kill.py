@@ -31,7 +31,7 @@ from tighter.data import Binarization, binarize
 def main(directory, data, *, resume):
     xs = np.load(data)
     model = tt.models.VAE.create((8, 8), num_latent=2, hidden=(8,), key=jax.random.key(0))
-    model = model.started(xs)
+    model = model.initialized_from(xs)
     return tt.fit(
         model,
         xs[20:],

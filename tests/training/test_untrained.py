@@ -20,7 +20,7 @@ COUNTS = np.random.default_rng(1).poisson(1.5, (40, 6)).astype(np.float32)
 
 def table():
     model = VAE.create((4,), num_latent=2, hidden=(3,), observation="learned-gaussian", key=KEY)
-    family = tt.models.observations.Standardized(model.observation, (4,)).fitted(XS)
+    family = tt.models.observations.Standardized(model.observation, (4,)).initialized_from(XS)
     return eqx.tree_at(lambda model: model.observation, model, family), XS, tt.Objective()
 
 
@@ -33,7 +33,7 @@ def bayesian():
 
 
 def diffusion():
-    model = DiffusionModel.create((4,), hidden=(3,), key=KEY).started(XS)
+    model = DiffusionModel.create((4,), hidden=(3,), key=KEY).initialized_from(XS)
     return model, XS, DiffusionBound()
 
 

@@ -40,11 +40,11 @@ def compare(
       tighter compare runs/mnist --bound iwae --num-samples 50 --num-backward 4 --num-backward 8
     """
     from tighter._errors import InputError
-    from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import check_writable, open_run
-    from tighter.experiments.measuring import compared
-    from tighter.experiments.scoring import load_model
     from tighter.report import write_report
+    from tighter.runs.build import build_data, check_autoencoder
+    from tighter.runs.folder import check_writable, open_run
+    from tighter.runs.measuring import compared
+    from tighter.runs.scoring import load_model
 
     for name, numbers in (("--num-samples", num_samples), ("--num-backward", num_backward)):
         if numbers and min(numbers) < 1:

@@ -32,11 +32,11 @@ def diagnose(
       tighter diagnose runs/mnist --num-examples 10000 --json
     """
     from tighter._errors import InputError
-    from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import check_writable, open_run
-    from tighter.experiments.measuring import diagnosed
-    from tighter.experiments.scoring import load_model
     from tighter.report import write_report
+    from tighter.runs.build import build_data, check_autoencoder
+    from tighter.runs.folder import check_writable, open_run
+    from tighter.runs.measuring import diagnosed
+    from tighter.runs.scoring import load_model
 
     for name, number in (("--num-examples", num_examples), ("--num-gaps", num_gaps)):
         if number is not None and number < 1:

@@ -41,9 +41,9 @@ def evaluate(
     """
     from tighter._errors import InputError
     from tighter._names import unknown
-    from tighter.experiments.build import build_data, check_autoencoder
-    from tighter.experiments.folder import check_writable, open_run
-    from tighter.experiments.scoring import load_model
+    from tighter.runs.build import build_data, check_autoencoder
+    from tighter.runs.folder import check_writable, open_run
+    from tighter.runs.scoring import load_model
 
     if method not in METHODS:
         raise unknown("method", method, METHODS)
@@ -93,10 +93,10 @@ def _measure(
     method: str, model: Any, run: Any, splits: Any, given: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """The record, and what to print of it."""
-    from tighter.experiments.measuring import annealed, sandwiched
-    from tighter.experiments.results import shown_result
-    from tighter.experiments.scoring import score
-    from tighter.experiments.training_run import draw_pictures
+    from tighter.runs.measuring import annealed, sandwiched
+    from tighter.runs.results import shown_result
+    from tighter.runs.scoring import score
+    from tighter.runs.training_run import draw_pictures
 
     if method == "ais":
         record = annealed(model, run, splits, **given)

@@ -55,10 +55,10 @@ def impute(
     """
     from tighter._errors import InputError
     from tighter.data import fill_csv, read_table, write_table
-    from tighter.experiments.build import check_autoencoder
-    from tighter.experiments.folder import open_run
-    from tighter.experiments.imputing import impute_table
-    from tighter.experiments.scoring import load_model
+    from tighter.runs.build import check_autoencoder
+    from tighter.runs.folder import open_run
+    from tighter.runs.imputing import impute_table
+    from tighter.runs.scoring import load_model
 
     path = out or table.with_name(f"{table.stem}-completed{table.suffix}")
     if path.suffix.lower() not in (".csv", ".tsv", ".parquet"):
@@ -127,10 +127,10 @@ def _trained(
     """A model trained on the table itself, and the folder of its run."""
     from tighter._errors import InputError
     from tighter.data import read_table
-    from tighter.experiments.configuration import Configuration, parse_settings
-    from tighter.experiments.folder import new_run_path
-    from tighter.experiments.imputing import check_gaps
-    from tighter.experiments.training_run import train
+    from tighter.runs.configuration import Configuration, parse_settings
+    from tighter.runs.folder import new_run_path
+    from tighter.runs.imputing import check_gaps
+    from tighter.runs.training_run import train
 
     if not table.is_file():
         raise InputError(f"there is no file {table}")

@@ -45,8 +45,8 @@ def info(
     import jax
 
     from tighter.bounds import BOUNDS
-    from tighter.experiments.folder import versions
     from tighter.gradients import ESTIMATORS
+    from tighter.runs.folder import versions
 
     biases = {
         estimator: {bound: make().bias(BOUNDS[bound]()) for bound in BOUNDS}

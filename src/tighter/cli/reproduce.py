@@ -42,7 +42,7 @@ def reproduce(
       tighter reproduce surgery --data mnist/ --about
     """
     from tighter._errors import InputError
-    from tighter.experiments.catalog import (
+    from tighter.runs.catalog import (
         EXPERIMENTS,
         experiment_module,
         lines_of,
@@ -59,8 +59,8 @@ def reproduce(
     if about:
         print((experiment_module(what).__doc__ or "").strip())
         return
-    from tighter.experiments.build import check_seed
     from tighter.report.figures import draw_experiment
+    from tighter.runs.build import check_seed
 
     if epochs is not None and epochs < 1:
         raise InputError(f"--epochs is at least 1, got {epochs}")

@@ -36,11 +36,11 @@ def sample(
     import numpy as np
 
     from tighter._errors import InputError
-    from tighter.experiments.build import check_autoencoder, check_seed
-    from tighter.experiments.folder import open_run, write_arrays
-    from tighter.experiments.pictures import sample_means
-    from tighter.experiments.scoring import load_model
     from tighter.report import write_picture
+    from tighter.runs.build import check_autoencoder, check_seed
+    from tighter.runs.folder import open_run, write_arrays
+    from tighter.runs.pictures import sample_means
+    from tighter.runs.scoring import load_model
 
     if num < 1:
         raise InputError(f"--num is at least 1, got {num}")

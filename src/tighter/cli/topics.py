@@ -92,7 +92,7 @@ def topics(
       tighter topics runs/letters-topics-1 --transform new.txt --out proportions.csv
     """
     from tighter._errors import InputError
-    from tighter.experiments.topics_configuration import is_run
+    from tighter.runs.topics_configuration import is_run
 
     given = locals()
     if not all(text.strip() for text in texts or []):
@@ -149,8 +149,8 @@ _PLACES = {
 
 
 def _train(configuration: Any, path: Path, *, resume: bool, json: bool) -> None:
-    from tighter.experiments.folder import CONFIGURATION
-    from tighter.experiments.topics import train_topics
+    from tighter.runs.folder import CONFIGURATION
+    from tighter.runs.topics import train_topics
 
     resumption = f"go on with:  tighter topics --resume {shlex.quote(str(path))}"
     try:
@@ -212,8 +212,8 @@ def _tell_proportions(
     run: Path, texts: list[str], column: str | None, out: Path | None, *, json: bool
 ) -> None:
     from tighter._errors import InputError
-    from tighter.experiments.topics_configuration import open_topics
-    from tighter.experiments.topics_unseen import transform_texts, write_proportions
+    from tighter.runs.topics_configuration import open_topics
+    from tighter.runs.topics_unseen import transform_texts, write_proportions
 
     if out is not None and out.suffix.lower() not in (".csv", ".tsv", ".parquet", ".json"):
         raise InputError(f"--out is a .csv, .tsv, .parquet or .json file, got {out}")
@@ -244,7 +244,7 @@ def _one_run(texts: list[str] | None, option: str) -> Path:
 def _resumed(path: Path, options: dict[tuple[str, str], Any]) -> Any:
     """The run's own configuration, if what is given besides is the same."""
     from tighter._errors import InputError
-    from tighter.experiments.topics_configuration import open_topics
+    from tighter.runs.topics_configuration import open_topics
 
     stored = open_topics(path).configuration
     differences = _configured(stored, options).differences(stored)
@@ -260,7 +260,7 @@ def _configured(stored: Any, options: dict[tuple[str, str], Any]) -> Any:
     """The configuration with the options given."""
     from tighter.data.corpus import Tokenizing
     from tighter.data.counts import read_vocabulary
-    from tighter.experiments.topics_configuration import TopicsConfiguration
+    from tighter.runs.topics_configuration import TopicsConfiguration
 
     content = (stored or TopicsConfiguration()).to_dict()
     for (section, name), value in options.items():

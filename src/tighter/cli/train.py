@@ -96,9 +96,9 @@ def train(
 
       tighter train --resume runs/two
     """
-    from tighter.experiments.configuration import Configuration, parse_settings, read_toml
-    from tighter.experiments.folder import CONFIGURATION, new_run_path, newest_run, open_run
-    from tighter.experiments.training_run import train as train_run
+    from tighter.runs.configuration import Configuration, parse_settings, read_toml
+    from tighter.runs.folder import CONFIGURATION, new_run_path, newest_run, open_run
+    from tighter.runs.training_run import train as train_run
 
     given = locals()
     options: dict[str, dict[str, Any]] = {}

@@ -40,7 +40,7 @@ from tighter.gradients import (
     StickingTheLanding,
     WakePhi,
 )
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
-from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter._summary import fields_of, mean_of, summary
@@ -28,7 +27,8 @@ from tighter.diagnostics._posteriors import (
 )
 from tighter.distributions import has_known_support, is_reparameterizable
 from tighter.gradients import LeaveOneOut, Reparameterized, ScoreFunction, StickingTheLanding
-from tighter.objective import Objective
+from tighter.objectives.log_weights import log_weight
+from tighter.objectives.objective import Objective
 
 # Examples optimized side by side, draws of each in a step, and rows through the decoder at a time
 # where draws are weighed.

@@ -13,7 +13,7 @@ from tighter.bounds import Bound
 from tighter.diagnostics.gradient_noise import PooledNoise
 from tighter.diagnostics.jackknife import jackknife_error
 from tighter.gradients import Bias, BiasKind, Estimator
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,13 @@ from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted, restored
-from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
 from tighter.data import Dataset
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import rows_of_all
+from tighter.objectives.log_weights import log_weight
 
 _NUMBERS, _DRAWS = 4_000_000, 250
 # Effective draws of which a mean is known to a third of a standard deviation.

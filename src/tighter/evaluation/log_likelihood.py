@@ -15,13 +15,13 @@ from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted
-from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows, rows_of_batch
 from tighter._summary import mean_of, summary
 from tighter.evaluation.groups import bootstrap_interval, jackknife
 from tighter.evaluation.psis import pareto_tail, tail_size
 from tighter.evaluation.verdicts import Verdict, verdict
+from tighter.objectives.log_weights import log_weight
 
 # Rows through the decoder at a time: large enough for the matrix products, small enough for the
 # cache. Draws of one example stay together, so that the largest weights are sorted out seldom.

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
-from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._summary import quantity, summary
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import log_likelihood
 from tighter.models.topics.documents import checked_documents
+from tighter.objectives.log_weights import log_weight
 
 
 class Perplexity(NamedTuple):

@@ -13,7 +13,6 @@ from rich.progress import track
 from scipy.special import logsumexp
 
 from tighter._errors import InputError
-from tighter._log_weights import log_weight
 from tighter._programs import compiled
 from tighter._rows import Rows
 from tighter._summary import mean_of, quantity, summary
@@ -21,6 +20,7 @@ from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
 from tighter.evaluation.log_likelihood import rows_of_all
 from tighter.evaluation.psis import pareto_k, tail_size
 from tighter.evaluation.verdicts import TRUSTED
+from tighter.objectives.log_weights import log_weight
 
 # Groups of draws, the mean of each of which is a bound's weight.
 _GROUPS = 32

@@ -14,16 +14,16 @@ from jaxtyping import Array, Float, PyTree
 from tighter._chunks import map_chunks
 from tighter._derivatives import tap, with_gradient_of
 from tighter._errors import InputError
-from tighter._log_weights import Drawn, surrogate, with_axes_of_coefficients
 from tighter._resampling import systematic
 from tighter.gradients import Coefficients, Reparameterized
 from tighter.integrations._numpyro_program import Densities, Parameters, Program
 from tighter.integrations._numpyro_sites import Blocks, Latents
-from tighter.objective import Objective
+from tighter.objectives.log_weights import Drawn, surrogate, with_axes_of_coefficients
+from tighter.objectives.objective import Objective
 
 
 class Blockwise:
-    """K draws of all latents, and a bound for each block: `tighter.objective` with blocks.
+    """K draws of all latents, and a bound for each block: `tighter.Objective` with blocks.
 
     Args:
         objective: Bound, estimator, numbers of draws.

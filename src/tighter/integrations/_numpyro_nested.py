@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from tighter._derivatives import tap, with_gradient_of
 from tighter._errors import InputError
-from tighter._log_weights import Drawn, surrogate
 from tighter.gradients import Coefficients, Reparameterized
 from tighter.integrations._numpyro_blockwise import (
     check_subsampling,
@@ -22,7 +21,8 @@ from tighter.integrations._numpyro_blockwise import (
 )
 from tighter.integrations._numpyro_program import Densities, Parameters, Program
 from tighter.integrations._numpyro_sites import Blocks, Latents
-from tighter.objective import Objective
+from tighter.objectives.log_weights import Drawn, surrogate
+from tighter.objectives.objective import Objective
 
 
 class Nested:

@@ -15,7 +15,7 @@ from tighter.distributions import is_reparameterizable
 from tighter.gradients import VIMCO, DoublyReparameterized, Estimator, estimator_from_name
 from tighter.integrations._sklearn_input import refuse_constant
 from tighter.models import VAE, Missing, Observation, Standardized, Support, observation_from_name
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 from tighter.training import SCHEDULES
 
 # One program to compile instead of one a layer; it runs once, so that speed is no matter.

@@ -12,7 +12,7 @@ from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import NonFiniteError
 from tighter.models import VAE
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 from tighter.training.steps import State, Steps, keys_of
 
 

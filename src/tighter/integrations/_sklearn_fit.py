@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Key
 
 from tighter.integrations._sklearn_input import even_batches
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 from tighter.training import fit
 
 

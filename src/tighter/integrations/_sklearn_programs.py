@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key
 from tighter._programs import compiled
 from tighter.distributions import draw
 from tighter.models import VAE
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 # One program for each of these serves tables of any length; the last block is filled up.
 _ROWS, _SCORED_ROWS, _DRAWS = 256, 16, 256

@@ -15,7 +15,7 @@ from tighter.gradients import Reparameterized
 from tighter.integrations._numpyro_blockwise import Blockwise
 from tighter.integrations._numpyro_nested import Nested
 from tighter.integrations._numpyro_program import Program
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 
 class ELBO(numpyro_elbo.ELBO):

@@ -308,7 +308,7 @@ class VariationalAutoencoder(
         )
         self._optimizer_state = None
         self._seen_missing = bool(np.isnan(values).any())
-        return model.started(values, key=self._key("start"))
+        return model.initialized_from(values, key=self._key("start"))
 
     def _table(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "model_")

@@ -26,7 +26,7 @@ from tighter.integrations import _sklearn_input as given
 from tighter.integrations import _sklearn_programs as programs
 from tighter.integrations._sklearn_fit import fit_estimator, split_aside
 from tighter.models.topics.model import TopicModel as Model
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 # One program for each of these serves tables of any length; the last block is filled up.
 _ROWS, _SCORED_ROWS = 256, 16
@@ -140,7 +140,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         fit_estimator(
             self,
             # Topics start from whole words.
-            self._create().started(np.ceil(train), key=self._key("start")),
+            self._create().initialized_from(np.ceil(train), key=self._key("start")),
             train,
             objective,
             validation=validation,

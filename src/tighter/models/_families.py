@@ -38,7 +38,7 @@ class PriorFamily(eqx.Module):
         """Log density of one z in nats: that of `distribution`, in the form that runs fastest."""
         return self.distribution(model).log_prob(z)
 
-    def fitted(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> PriorFamily:
+    def initialized_from(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> PriorFamily:
         """The same, started from the training examples (N, *shape).
 
         Args:

@@ -19,9 +19,9 @@ from tighter._names import unknown
 from tighter.distributions import Posterior, draw
 from tighter.models._composition import latent_families
 from tighter.models._contexts import flat, halves, one_hot, parts_of
+from tighter.models._initialization import check_fit, start_of
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
@@ -103,7 +103,7 @@ class ConditionalVAE(LatentVariableModel):
         conditional_prior: bool = False,
         key: Key[Array, ""],
     ) -> ConditionalVAE:
-        """A model of MLPs; `started(examples)` then takes the data into account.
+        """A model of MLPs; `initialized_from(examples)` then takes the data into account.
 
         Args:
             shape: Shape of x.
@@ -161,7 +161,9 @@ class ConditionalVAE(LatentVariableModel):
         sizes = num_latent, tuple(shape), tuple(context_shape)
         return cls(encoder, decoder, observation, *sizes, family, of_z)
 
-    def started(self, examples: Any, *, key: Key[Array, ""] | None = None) -> ConditionalVAE:
+    def initialized_from(
+        self, examples: Any, *, key: Key[Array, ""] | None = None
+    ) -> ConditionalVAE:
         """The same, started from the training examples instead of from nothing.
 
         The observation family takes its locations and scales from them; the decoder starts at their
@@ -199,7 +201,7 @@ class ConditionalVAE(LatentVariableModel):
         near, parts, _ = admitted(model, {"x": xs, "context": parts_of(examples)[1]})
         both = np.concatenate([parts["x"].reshape(len(xs), -1), contexts], axis=1)
         key = jax.random.key(0) if key is None else key
-        return dataclasses.replace(model, of_z=of_z.fitted(_Flat(near), both, key=key))
+        return dataclasses.replace(model, of_z=of_z.initialized_from(_Flat(near), both, key=key))
 
     @property
     def origin(self) -> Any:

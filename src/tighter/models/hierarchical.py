@@ -22,8 +22,8 @@ from tighter.models._gaussian_layers import (
     GaussianLayers,
     Latents,
 )
+from tighter.models._initialization import check_fit, start_of
 from tighter.models._model import LatentVariableModel
-from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
@@ -47,7 +47,7 @@ class LayeredEncoder(eqx.Module):
         """
 
     @abc.abstractmethod
-    def started(self, features: np.ndarray) -> LayeredEncoder:
+    def initialized_from(self, features: np.ndarray) -> LayeredEncoder:
         """The same, its first layer seeing training examples centered on their mean."""
 
 
@@ -92,7 +92,7 @@ class BottomUp(LayeredEncoder):
         first, *others = self.networks
         return GaussianChain(layer_names(len(self.networks)), first(features), tuple(others))
 
-    def started(self, features: np.ndarray) -> BottomUp:
+    def initialized_from(self, features: np.ndarray) -> BottomUp:
         """The same, its first network seeing centered examples."""
         first, *others = self.networks
         return BottomUp((started_encoder(first, features), *others))
@@ -154,7 +154,7 @@ class Ladder(LayeredEncoder):
         names = layer_names(len(self.heads))
         return GaussianLadder(names[::-1], tuple(suggested[::-1]), conditionals[::-1])
 
-    def started(self, features: np.ndarray) -> Ladder:
+    def initialized_from(self, features: np.ndarray) -> Ladder:
         """The same, its first network seeing centered examples."""
         trunk, *trunks = self.trunks
         head, *heads = self.heads
@@ -180,7 +180,7 @@ class HierarchicalVAE(LatentVariableModel):
         num_latent: Dimensions of z1, …, zL.
 
     Example:
-        >>> model = HierarchicalVAE.create((28, 28), key=jax.random.key(0)).started(xs)
+        >>> model = HierarchicalVAE.create((28, 28), key=jax.random.key(0)).initialized_from(xs)
         >>> model.posterior(xs[0]).rsample(key)["z2"]
 
     References:
@@ -250,7 +250,7 @@ class HierarchicalVAE(LatentVariableModel):
         )
         return cls(encoder, decoders, observation, sizes)
 
-    def started(self, xs: Any) -> HierarchicalVAE:
+    def initialized_from(self, xs: Any) -> HierarchicalVAE:
         """The same, started from the training examples instead of from nothing.
 
         The observation family takes its locations and scales from them; its decoder starts at
@@ -269,7 +269,7 @@ class HierarchicalVAE(LatentVariableModel):
         return dataclasses.replace(
             self,
             observation=start.observation,
-            encoder=self.encoder.started(start.features),
+            encoder=self.encoder.initialized_from(start.features),
             decoders=(started_decoder(first, start.output), *others),
         )
 

@@ -85,9 +85,9 @@ class MissingNotAtRandom(ModelOnVAE):
             return cls(vae, _still(Linear(size, size, key=key)))
         return cls(vae, SelfMasking(size, {"above": -1, "below": 1}.get(mask, 0)))
 
-    def started(self, xs: Any, *, key: Key[Array, ""] | None = None) -> MissingNotAtRandom:
+    def initialized_from(self, xs: Any, *, key: Key[Array, ""] | None = None) -> MissingNotAtRandom:
         """The same with the VAE started from the training examples."""
-        return dataclasses.replace(self, vae=self.vae.started(xs, key=key))
+        return dataclasses.replace(self, vae=self.vae.initialized_from(xs, key=key))
 
     def reconstruct(self, x: Float[Array, ...], key: Key[Array, ""]) -> Float[Array, ...]:
         """Mean of p(x|z) at one draw z from q(z|x)."""

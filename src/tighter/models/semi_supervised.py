@@ -83,7 +83,9 @@ class SemiSupervisedVAE(LatentVariableModel):
         classifier = MLP(*of_x, activation=activation, key=classifier_key)
         return cls(conditional, classifier, (1 / num_classes,) * num_classes)
 
-    def started(self, examples: dict[str, Any], *, key: Key[Array, ""] | None = None) -> Any:
+    def initialized_from(
+        self, examples: dict[str, Any], *, key: Key[Array, ""] | None = None
+    ) -> Any:
         """The same, started from the training examples.
 
         Raises:
@@ -95,7 +97,7 @@ class SemiSupervisedVAE(LatentVariableModel):
             raise InputError("no label is known: give some, or take a VAE")
         contexts = np.eye(num, dtype=np.float32)[np.where(labels < 0, 0, labels).astype(int)]
         parts = {"x": examples["x"], "context": contexts}
-        conditional = self.conditional.started(parts, key=key)
+        conditional = self.conditional.initialized_from(parts, key=key)
         near, parts, _ = admitted(conditional, {"x": examples["x"], "context": contexts})
         features = np.asarray(jax.vmap(near.observation.features)(jnp.asarray(parts["x"])))
         return dataclasses.replace(

@@ -16,9 +16,9 @@ from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
+from tighter.models._initialization import check_fit, start_of
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import check_fit, start_of
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
 from tighter.models.observations import Observation, observation_from_name
@@ -72,7 +72,7 @@ class VAE(LatentVariableModel):
         prior: str | PriorFamily | None = None,
         key: Key[Array, ""],
     ) -> VAE:
-        """A VAE of this library's networks; `started(xs)` then takes the data into account.
+        """A VAE of this library's networks; `initialized_from(xs)` then takes the data in.
 
         Args:
             shape: Shape of one example.
@@ -125,7 +125,7 @@ class VAE(LatentVariableModel):
         )
         return cls(encoder, decoder, observation, num_latent, family, of_z)
 
-    def started(self, xs: Any, *, key: Key[Array, ""] | None = None) -> VAE:
+    def initialized_from(self, xs: Any, *, key: Key[Array, ""] | None = None) -> VAE:
         """The same, started from the training examples instead of from nothing.
 
         The observation family takes its locations and scales from them; the decoder starts at their
@@ -150,7 +150,9 @@ class VAE(LatentVariableModel):
         if model.prior_family is None:
             return model
         near, xs, _ = admitted(model, xs)
-        prior = model.prior_family.fitted(near, xs, key=jax.random.key(0) if key is None else key)
+        prior = model.prior_family.initialized_from(
+            near, xs, key=jax.random.key(0) if key is None else key
+        )
         return dataclasses.replace(model, prior_family=prior)
 
     @property

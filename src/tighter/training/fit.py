@@ -21,7 +21,7 @@ from tighter._errors import InputError
 from tighter._examples import admitted, check_one_device, moved_back
 from tighter._lock import alone_in
 from tighter._summary import quantity, summary
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
 from tighter.training.checkpoints import Checkpoints, achieved_in
 from tighter.training.examples import check_numbers, leading_size, named_parts

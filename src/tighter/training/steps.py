@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
-from tighter.objective import Objective
+from tighter.objectives.objective import Objective
 
 Transform = Callable[..., Array]
 

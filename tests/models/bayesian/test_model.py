@@ -26,6 +26,7 @@ from tighter.models.bayesian import (
 KEY = jax.random.key(11)
 SCALAR = lambda parameters, datum: jnp.zeros(())  # noqa: E731
 NORMAL = dist.Normal(0.0, 1.0)
+WIDE = dist.Normal(jnp.zeros(1001), 1)
 SUPPORTS = {
     "real": dist.Normal(jnp.ones(2), 2.0),
     "positive": dist.HalfNormal(3.0),
@@ -52,10 +53,10 @@ def exact():
 
 def test_a_parabola_s_peak_is_the_posterior():
     mean, covariance = conjugate.posterior()
-    started = conjugate.model().started(conjugate.DATA)
+    started = conjugate.model().initialized_from(conjugate.DATA)
     np.testing.assert_allclose(started.location, mean, atol=0.01 * np.diagonal(covariance).min())
     np.testing.assert_allclose(started.scale @ started.scale.T, covariance, rtol=1e-4)
-    diagonal = conjugate.model("mean-field").started(conjugate.DATA)
+    diagonal = conjugate.model("mean-field").initialized_from(conjugate.DATA)
     precision = np.diagonal(np.linalg.inv(covariance))
     np.testing.assert_allclose(diagonal.scale, 1 / np.sqrt(precision), rtol=1e-4)
 
@@ -196,14 +197,14 @@ def test_families_are_densities(name):
 
 
 def test_another_family_starts_where_the_first_one_is(exact):
-    richer = exact.enriched("flow", key=KEY)
+    richer = exact.with_posterior("flow", key=KEY)
     mean, covariance = conjugate.posterior()
     # Of 4,020 draws.
     error = np.sqrt(np.diagonal(covariance) / 4020)
     assert (np.abs(richer.location - mean) < 5 * error).all()
     ratio = np.asarray(richer.scale @ richer.scale.T) / covariance
     np.testing.assert_allclose(np.diagonal(ratio), 1, atol=5 * np.sqrt(2 / 4020))
-    assert exact.enriched("mean-field", key=KEY).scale.shape == (2,)
+    assert exact.with_posterior("mean-field", key=KEY).scale.shape == (2,)
 
 
 def test_a_funnel_has_no_peak_to_start_from():
@@ -216,7 +217,7 @@ def test_a_funnel_has_no_peak_to_start_from():
     }
     model = BayesianModel(log_likelihood, prior, start_scale=0.3)
     with pytest.warns(UserWarning, match="no peak of the posterior density was found"):
-        started = model.started(np.zeros((1, 1)))
+        started = model.initialized_from(np.zeros((1, 1)))
     np.testing.assert_array_equal(started.location, model.location)
     np.testing.assert_array_equal(started.scale, model.scale)
 
@@ -240,7 +241,7 @@ def test_eight_schools_start_where_the_mass_is(family):
     }
     model = BayesianModel(log_likelihood, prior, posterior=family)
     data = {"effect": EFFECTS[None], "error": ERRORS[None]}
-    draws = model.started(data).draws(4000, key=KEY)
+    draws = model.initialized_from(data).draws(4000, key=KEY)
     # Reference draws of posteriordb, 10 chains of 1,000.
     assert abs(draws["mu"].mean() - 4.4105) < 0.3 * 3.3093
     assert abs(draws["tau"].mean() - 3.6021) < 0.3 * 3.1985
@@ -257,9 +258,9 @@ def test_a_start_that_is_far_off_says_so():
         BayesianModel(log_likelihood, dist.ImproperUniform(constraints.real, (), (size,)))
         for size in (1, 101)
     )
-    one.started(np.zeros(1))  # a warning is an error here
+    one.initialized_from(np.zeros(1))  # a warning is an error here
     with pytest.warns(UserWarning, match="is not near the Gaussian .* of 2,048 effective"):
-        many.started(np.zeros(1))
+        many.initialized_from(np.zeros(1))
 
 
 def test_a_saddle_is_no_peak():
@@ -268,10 +269,12 @@ def test_a_saddle_is_no_peak():
 
     flat = dist.ImproperUniform(constraints.real, (), event_shape=())
     with pytest.warns(UserWarning, match="no peak"):
-        started = BayesianModel(log_likelihood, flat).started(np.zeros(1))
+        started = BayesianModel(log_likelihood, flat).initialized_from(np.zeros(1))
     assert started.location == 0
     assert started.scale == np.float32(0.1)
-    aside = BayesianModel(log_likelihood, flat, start=jnp.asarray(1.0)).started(np.zeros(1))
+    aside = BayesianModel(log_likelihood, flat, start=jnp.asarray(1.0)).initialized_from(
+        np.zeros(1)
+    )
     np.testing.assert_allclose(aside.location, 3, atol=0.02)
 
 
@@ -319,7 +322,7 @@ def test_a_masked_prior_is_flat_where_the_mask_is_false():
     noise = lambda z, y: dist.Normal(z, 1.0).log_prob(y).sum()  # noqa: E731
     model = BayesianModel(noise, dist.Normal(jnp.zeros(2), 1.0).mask(mask), posterior="full-rank")
     data = jnp.array([[2.0, 2.0], [4.0, 4.0]])
-    started = model.started(data)
+    started = model.initialized_from(data)
     # With the prior 6 / 3, without it 6 / 2.
     np.testing.assert_allclose(started.location, [2, 3], atol=1e-3)
     np.testing.assert_allclose(np.diagonal(started.scale), [3**-0.5, 2**-0.5], rtol=1e-3)
@@ -341,7 +344,7 @@ def test_data_of_different_lengths_or_not_finite(exact):
         lambda: leave_one_out_from_draws(exact, draws, bad),
         lambda: leave_one_out(exact, bad, key=KEY),
         lambda: posterior_check(exact, bad, key=KEY),
-        lambda: exact.started(bad),
+        lambda: exact.initialized_from(bad),
     ):
         with pytest.raises(InputError, match=r"data\['y'\] has values that are not finite in 1 of"):
             call()
@@ -394,7 +397,7 @@ def test_a_likelihood_that_is_no_number(log_likelihood, told):
             "same leading axis",
         ),
         (
-            lambda: BayesianModel(SCALAR, dist.Normal(jnp.zeros(1001), 1)).started(np.ones(1)),
+            lambda: BayesianModel(SCALAR, WIDE).initialized_from(np.ones(1)),
             "1,000",
         ),
         (

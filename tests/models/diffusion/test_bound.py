@@ -99,7 +99,7 @@ def test_antithetic_times_have_the_same_mean_and_less_noise(num_steps):
 
 def test_two_terms_are_exact_in_the_units_of_the_data():
     xs = np.random.default_rng(0).normal(3.0, [[0.2, 5.0]], size=(500, 2))
-    model = gaussian_model((2,), schedule=NARROW, key=KEY).started(xs)
+    model = gaussian_model((2,), schedule=NARROW, key=KEY).initialized_from(xs)
     x = jnp.asarray(xs[0], float)
     prior_kl, reconstruction = closed_terms(model, model.standardized(x)[None])
     expected = dist.kl_divergence(model.diffused(x, 1.0), dist.Normal(jnp.zeros(2)).to_event(1))
@@ -285,7 +285,7 @@ def test_with_finitely_many_steps_the_schedule_follows_the_bound():
 def test_terms_are_measured_apart_with_errors():
     xs = 3.0 + 0.5 * jax.random.normal(KEY, (4000, 2))
     model = gaussian_model((2,), schedule=NARROW, prediction="v", num_steps=6, key=KEY)
-    model = model.started(np.asarray(xs))
+    model = model.initialized_from(np.asarray(xs))
     terms = diffusion_terms(model, xs, num_times=3, levels=4, key=KEY)
     expected = 2 * diffusion_loss(np.linspace(2.0, -2.0, 7))
     assert abs(terms.diffusion.mean - expected) <= 5 * terms.diffusion.standard_error

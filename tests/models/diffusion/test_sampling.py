@@ -201,7 +201,7 @@ def test_what_is_no_denoiser_is_refused():
     assert set(DENOISERS) == {"mlp", "unet"}
     model = DiffusionModel.create((3,), hidden=(2,), key=KEY)
     with pytest.raises(InputError, match="drop or fill"):
-        model.started(np.array([[1.0, np.nan, 2.0]]))
+        model.initialized_from(np.array([[1.0, np.nan, 2.0]]))
 
 
 # Training
@@ -215,7 +215,7 @@ def trained(denoiser):
         (3, 3), denoiser=denoiser, hidden=(4,), schedule=NARROW, prediction="epsilon", key=KEY
     )
     result = tt.fit(
-        model.started(xs), xs, DiffusionBound(), optimizer=optax.adam(1e-2), num_epochs=12,
+        model.initialized_from(xs), xs, DiffusionBound(), optimizer=optax.adam(1e-2), num_epochs=12,
         batch_size=32, key=KEY, show_progress=False,
     )  # fmt: skip
     return xs, result

@@ -67,7 +67,7 @@ class BayesianModel(LatentVariableModel):
         ...     ).log_prob(datum["y"]),
         ...     {"slopes": dist.Normal(jnp.zeros(3), 10.0), "sd": dist.HalfCauchy(2.5)},
         ...     posterior="full-rank",
-        ... ).started({"x": xs, "y": ys})
+        ... ).initialized_from({"x": xs, "y": ys})
         >>> tt.fit(model, {"x": xs, "y": ys}, objective, ...)
 
     References:
@@ -116,7 +116,7 @@ class BayesianModel(LatentVariableModel):
                 raise InputError("start lies outside of the prior's support: give one within")
         self.scale = jnp.full(num_free, float(start_scale))
 
-    def started(self, data: PyTree, *, num_steps: int = 200) -> BayesianModel:
+    def initialized_from(self, data: PyTree, *, num_steps: int = 200) -> BayesianModel:
         """The same with q at the nearest peak of the posterior density, as wide as it curves.
 
         q is a Gaussian there (Laplace's approximation in the real numbers), full-rank where the
@@ -137,7 +137,7 @@ class BayesianModel(LatentVariableModel):
         if num_free > _MOST_CURVED:
             raise InputError(
                 f"second derivatives are taken of {_MOST_CURVED:,} parameters at most, got "
-                f"{num_free:,}: leave `started` out, and give start and start_scale"
+                f"{num_free:,}: leave `initialized_from` out, and give start and start_scale"
             )
         check_finite(data, "data", missing=False)
         location, scale, first, found = _at_peak(self, data, num_steps)
@@ -169,7 +169,9 @@ class BayesianModel(LatentVariableModel):
             )
         return model
 
-    def enriched(self, posterior: str | PosteriorFamily, *, key: Key[Array, ""]) -> BayesianModel:
+    def with_posterior(
+        self, posterior: str | PosteriorFamily, *, key: Key[Array, ""]
+    ) -> BayesianModel:
         """The same model with another family, which starts as wide as this q and where it is.
 
         A flow or a mixture learns what a Gaussian, fitted first, has left over.

@@ -57,7 +57,7 @@ class DiffusionModel(LatentVariableModel):
         num_steps: T; None for continuous time.
 
     Example:
-        >>> model = DiffusionModel.create((2,), key=jax.random.key(0)).started(xs)
+        >>> model = DiffusionModel.create((2,), key=jax.random.key(0)).initialized_from(xs)
         >>> result = tt.fit(model, xs, DiffusionBound(), …)
         >>> result.model.sample(jax.random.key(1), 100, num_steps=50, method="ddim")
 
@@ -88,7 +88,7 @@ class DiffusionModel(LatentVariableModel):
         activation: str = "silu",
         key: Key[Array, ""],
     ) -> DiffusionModel:
-        """A diffusion model; `started(xs)` then takes the data's location and scale.
+        """A diffusion model; `initialized_from(xs)` then takes the data's location and scale.
 
         Args:
             shape: Shape of one example.
@@ -127,7 +127,7 @@ class DiffusionModel(LatentVariableModel):
             )
         return model if num_steps is None else model.discretized(num_steps)
 
-    def started(self, xs: Any) -> DiffusionModel:
+    def initialized_from(self, xs: Any) -> DiffusionModel:
         """The same with the training examples' location and scale, densities staying in x's units.
 
         Vectors have a location and a scale for each entry; images, whose pixels are of one unit,

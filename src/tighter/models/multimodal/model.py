@@ -17,9 +17,9 @@ from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
 from tighter.distributions import Posterior, draw
+from tighter.models._initialization import check_fit, start_of
 from tighter.models._model import LatentVariableModel
 from tighter.models._space import Space
-from tighter.models._started import check_fit, start_of
 from tighter.models.multimodal._joint_likelihood import Example, JointLikelihood, filled
 from tighter.models.multimodal.joint_posteriors import (
     JOINT_POSTERIORS,
@@ -62,7 +62,7 @@ class MultimodalVAE(LatentVariableModel):
     Example:
         >>> model = MultimodalVAE.create({"image": (28, 28), "label": (1,)}, num_latent=20,
         ...     hidden=(200,), observations={"image": "bernoulli", "label": "categorical:10"},
-        ...     posterior="product", key=jax.random.key(0)).started(examples)
+        ...     posterior="product", key=jax.random.key(0)).initialized_from(examples)
         >>> model.cross({"image": nan_image, "label": label}, key)["image"]
 
     References:
@@ -108,7 +108,7 @@ class MultimodalVAE(LatentVariableModel):
         prior: str | PriorFamily | None = None,
         key: Key[Array, ""],
     ) -> MultimodalVAE:
-        """A model of MLPs; `started(examples)` then takes the data into account.
+        """A model of MLPs; `initialized_from(examples)` then takes the data into account.
 
         Args:
             shapes: Shape of each modality, by name.
@@ -169,7 +169,9 @@ class MultimodalVAE(LatentVariableModel):
             )  # fmt: skip
         return cls(encoders, decoders, families, num_latent, posterior, prior)
 
-    def started(self, examples: Example, *, key: Key[Array, ""] | None = None) -> MultimodalVAE:
+    def initialized_from(
+        self, examples: Example, *, key: Key[Array, ""] | None = None
+    ) -> MultimodalVAE:
         """The same, started from the training examples instead of from nothing.
 
         The observation families take their locations and scales from them; the decoders start at
@@ -203,7 +205,7 @@ class MultimodalVAE(LatentVariableModel):
             return model
         near, columns, _ = admitted(model, columns)
         rows = np.arange(len(next(iter(columns.values()))))
-        prior = self.prior_family.fitted(
+        prior = self.prior_family.initialized_from(
             _ByRow(near, jax.tree.map(jnp.asarray, columns)),
             rows, key=jax.random.key(0) if key is None else key,
         )  # fmt: skip

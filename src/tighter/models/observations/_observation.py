@@ -159,7 +159,7 @@ class Observation(eqx.Module):
         """The family of x + by."""
         return self
 
-    def fitted(self, xs: np.ndarray) -> Observation:
+    def initialized_from(self, xs: np.ndarray) -> Observation:
         """The same with what it takes from the training examples (locations, scales)."""
         return self
 

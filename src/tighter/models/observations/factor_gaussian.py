@@ -115,7 +115,7 @@ class FactorGaussian(Observation):
         """The mean."""
         return means(xs)
 
-    def fitted(self, xs: np.ndarray) -> FactorGaussian:
+    def initialized_from(self, xs: np.ndarray) -> FactorGaussian:
         """With the data's standard deviations."""
         return FactorGaussian(self.rank, xs.shape[1:], np.log(scales(xs)))
 

@@ -104,7 +104,7 @@ class FullGaussian(Observation):
         """The mean."""
         return means(xs)
 
-    def fitted(self, xs: np.ndarray) -> FullGaussian:
+    def initialized_from(self, xs: np.ndarray) -> FullGaussian:
         """Uncorrelated, with the data's standard deviations."""
         return FullGaussian(xs.shape[1:], np.log(scales(xs)))
 

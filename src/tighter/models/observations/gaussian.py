@@ -116,7 +116,7 @@ class EntrywiseGaussian(Factorized):
         """The mean."""
         return means(xs)
 
-    def fitted(self, xs: np.ndarray) -> EntrywiseGaussian:
+    def initialized_from(self, xs: np.ndarray) -> EntrywiseGaussian:
         """With the data's standard deviations."""
         return EntrywiseGaussian(xs.shape[1:], np.log(scales(xs)))
 

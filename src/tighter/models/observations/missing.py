@@ -98,7 +98,7 @@ class Missing(Observation):
         """That of the family."""
         return self.family.initial_output(xs)
 
-    def fitted(self, xs: np.ndarray) -> Missing:
+    def initialized_from(self, xs: np.ndarray) -> Missing:
         """The family fitted to the entries that are there.
 
         Raises:
@@ -114,7 +114,7 @@ class Missing(Observation):
             raise InputError(
                 f"row {int(absent.all(axis=1).argmax())} has no entry that is there: leave it out"
             )
-        return Missing(self.family.fitted(xs))
+        return Missing(self.family.initialized_from(xs))
 
     @property
     def origin(self) -> Any:

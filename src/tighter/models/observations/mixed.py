@@ -196,9 +196,9 @@ class Mixed(Observation):
             ]
         )
 
-    def fitted(self, xs: np.ndarray) -> Mixed:
+    def initialized_from(self, xs: np.ndarray) -> Mixed:
         """With every group fitted to its columns."""
-        groups = [family.fitted(xs[:, places]) for family, places in self._members()]
+        groups = [family.initialized_from(xs[:, places]) for family, places in self._members()]
         return Mixed(dict(self.columns), groups)
 
     @property

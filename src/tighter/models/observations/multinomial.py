@@ -25,7 +25,7 @@ class Multinomial(Observation):
 
     Args:
         total: n of what is drawn, and of the mean; if left out, that of the training examples'
-            median, once `fitted`.
+            median, once `initialized_from`.
 
     Raises:
         InputError: If the total is below 1.
@@ -88,7 +88,7 @@ class Multinomial(Observation):
         counts = counts + 1 / counts.shape[-1]
         return np.log(counts) - np.log(counts.sum(axis=-1, keepdims=True))
 
-    def fitted(self, xs: np.ndarray) -> Multinomial:
+    def initialized_from(self, xs: np.ndarray) -> Multinomial:
         """With the median total of the examples, if none is given."""
         if self.total is not None:
             return self

@@ -120,12 +120,12 @@ class Standardized(Observation):
         standard = (np.asarray(xs, np.float64) - self._location) / scale
         return self.family.initial_output(standard.astype(np.float32))
 
-    def fitted(self, xs: np.ndarray) -> Standardized:
+    def initialized_from(self, xs: np.ndarray) -> Standardized:
         """With the means and standard deviations of the entries that are there."""
         location = np.nanmean(xs, axis=0, dtype=np.float64)
         scale = np.nanstd(xs, axis=0, dtype=np.float64)
         scale = np.where(scale > 0, scale, 1.0)
-        family = self.family.fitted(((xs - location) / scale).astype(np.float32))
+        family = self.family.initialized_from(((xs - location) / scale).astype(np.float32))
         return Standardized(family, xs.shape[1:], location, scale).moved(0.0, location)
 
     @property

@@ -88,7 +88,7 @@ class MixturePrior(PriorFamily):
         logits = np.log((counts + 1) / (len(zs) + num_components))
         return cls(*(jnp.asarray(part, jnp.float32) for part in (logits, locs, log_scales)))
 
-    def fitted(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> MixturePrior:
+    def initialized_from(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> MixturePrior:
         """The same, started at the clusters of the examples' posterior means.
 
         The posteriors' own variance is added to that of the means.

@@ -56,7 +56,7 @@ class VampPrior(PriorFamily):
         """That of the posterior."""
         return Space.ANY
 
-    def fitted(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> VampPrior:
+    def initialized_from(self, model: Any, xs: np.ndarray, *, key: Key[Array, ""]) -> VampPrior:
         """The same, started at the features of examples picked at random.
 
         Args:

@@ -38,7 +38,9 @@ class Words(eqx.Module):
         return jnp.zeros(())
 
     @abc.abstractmethod
-    def started(self, log_topics: Array, log_frequencies: Array, num_documents: int) -> Words:
+    def initialized_from(
+        self, log_topics: Array, log_frequencies: Array, num_documents: int
+    ) -> Words:
         """The same, started from data.
 
         Args:
@@ -112,7 +114,7 @@ class MixtureOfTopics(Mixture):
         """β."""
         return jax.nn.softmax(self.logits)
 
-    def started(
+    def initialized_from(
         self, log_topics: Array, log_frequencies: Array, num_documents: int
     ) -> MixtureOfTopics:
         """Topics from the data."""
@@ -150,7 +152,7 @@ class DirichletTopics(Mixture):
         prior = Dirichlet(jnp.full_like(concentration, self.eta))
         return jnp.sum(kl(Dirichlet(concentration), prior))
 
-    def started(
+    def initialized_from(
         self, log_topics: Array, log_frequencies: Array, num_documents: int
     ) -> DirichletTopics:
         """Topics from the data, as of as many words as there are in the vocabulary."""

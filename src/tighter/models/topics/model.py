@@ -60,7 +60,8 @@ class TopicModel(LatentVariableModel):
         length: Words of a document that `sample` draws.
 
     Example:
-        >>> model = TopicModel.create(1995, num_topics=50, key=jax.random.key(0)).started(counts)
+        >>> model = TopicModel.create(1995, num_topics=50, key=jax.random.key(0))
+        >>> model = model.initialized_from(counts)
         >>> tt.fit(model, counts, objective, optimizer=optax.adam(0.01), num_epochs=20, ...)
 
     References:
@@ -86,7 +87,7 @@ class TopicModel(LatentVariableModel):
         hidden: Sequence[int] = (100, 100),
         key: Key[Array, ""],
     ) -> TopicModel:
-        """A topic model; `started(counts)` then takes the data into account.
+        """A topic model; `initialized_from(counts)` then takes the data into account.
 
         Args:
             vocabulary_size: Words of the vocabulary.
@@ -162,7 +163,7 @@ class TopicModel(LatentVariableModel):
         logits = np.log(np.maximum(rows, np.finfo(np.float32).tiny)).astype(np.float32)
         return cls(MixtureOfTopics(jnp.asarray(logits)), CoordinateAscent(), float(alpha))
 
-    def started(self, counts: Any, *, key: Key[Array, ""] | None = None) -> TopicModel:
+    def initialized_from(self, counts: Any, *, key: Key[Array, ""] | None = None) -> TopicModel:
         """The same, its topics started from the training documents.
 
         Args:
@@ -176,7 +177,7 @@ class TopicModel(LatentVariableModel):
         check_corpus(counts)
         seed = 0 if key is None else int(jax.random.bits(key))
         log_topics, log_frequencies = started_topics(counts, self.num_topics, seed=seed)
-        words = self.words.started(
+        words = self.words.initialized_from(
             jnp.asarray(log_topics), jnp.asarray(log_frequencies), len(counts)
         )
         length = max(1, int(np.median(counts.sum(axis=1))))

@@ -50,7 +50,7 @@ class ProductOfExperts(Words):
         """Log of the product, normalized."""
         return jax.nn.log_softmax(self.normalization(jnp.exp(log_proportions) @ self.weights))
 
-    def started(
+    def initialized_from(
         self, log_topics: Array, log_frequencies: Array, num_documents: int
     ) -> ProductOfExperts:
         """With the words' frequencies as bias, and β how much more frequent they are in a topic."""
