@@ -419,7 +419,7 @@ def test_an_experiment_that_is_stopped_says_how_to_go_on(call, tmp_path, monkeyp
             (path / "vae-1").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tighter.runs.gradients.run", run)
+    monkeypatch.setattr("papers.gradients.run", run)
     answer = call("reproduce", "gradients", path, "--epochs", 2)
     command = f"tighter reproduce gradients {path} --epochs=2"
     told = f"stopped; what was trained is stored; go on with:  {command}" if kept else "stopped"

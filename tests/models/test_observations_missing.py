@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+
 from tests.oracles.observations import (
     COLUMNS,
     CORRELATED,
@@ -28,7 +29,6 @@ from tests.oracles.observations import (
     units_of,
 )
 from tests.oracles.quick import quick_jit
-
 from tighter._errors import InputError
 from tighter.models.observations import (
     Missing,

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tighter._errors import InputError
-from tighter.report.figures.topics import draw_heights, draw_map
 from tighter.report.markup import (
     code,
     escaped,
@@ -27,6 +26,7 @@ from tighter.report.markup import (
 from tighter.report.measurements import Measurement, read_measurement, read_results
 from tighter.report.records import RunRecord, number, read_object
 from tighter.report.records import section as part
+from tighter.report.topics_map import draw_heights, draw_map
 from tighter.report.words import count, decimals, percent, signed, verdict, with_error
 
 _SHOWN = 10
