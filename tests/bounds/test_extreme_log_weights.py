@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from tests.oracles import precise_bounds as precise
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
 from tighter.bounds import (
     CUBO,
     ELBO,

@@ -2,8 +2,8 @@
 
 import polars as pl
 import pytest
-
 from tests.oracles.tables import told
+
 from tighter.data import fill_csv, read_table
 
 FILLED = {

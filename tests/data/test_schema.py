@@ -3,8 +3,8 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-
 from tests.oracles.tables import CODES, MIXED, told
+
 from tighter.data import Column, Schema, infer_schema
 
 

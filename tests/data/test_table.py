@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-
 from tests.oracles.tables import MIXED, told
+
 from tighter.data import infer_schema, read_table, table, write_table
 
 UCI = Path(__file__).parents[2].parent / "shared" / "data" / "uci"

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-
 from tests.oracles.quick import quick_jit
+
 from tighter._errors import InputError
 from tighter.diagnostics._free_parameters import check_free_parameters, free_parameters
 from tighter.diagnostics.gaps import inference_gaps

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
 from tighter import Objective
 from tighter._errors import InputError
 from tighter.bounds import ELBO, IWAE

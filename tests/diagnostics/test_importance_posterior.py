@@ -7,8 +7,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy.stats import kstest
-
 from tests.oracles.quick import quick_jit
+
 from tighter._errors import InputError
 from tighter.diagnostics.importance_posterior import importance_weighted_posterior
 from tighter.distributions import Chain

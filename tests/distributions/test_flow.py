@@ -10,10 +10,10 @@ import pytest
 import scipy.stats
 from flowjax.bijections import RationalQuadraticSpline
 from flowjax.distributions import StandardNormal, Transformed
-
-import tighter as tt
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter.distributions import FLOWS, Flow, flow_bijection, stop_parameters
 from tighter.distributions._flow_layers import Spline, _positive
 

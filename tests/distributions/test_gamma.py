@@ -6,10 +6,10 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy import special, stats
-
-import tighter as tt
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter.distributions import Beta, Dirichlet, Gamma, VonMises, as_reparameterized
 from tighter.distributions.gamma import _log_gamma_velocity
 from tighter.distributions.von_mises import _velocity

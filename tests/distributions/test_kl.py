@@ -8,9 +8,9 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy import integrate, special, stats
+from tests.oracles.thinning import every
 
 import tighter as tt
-from tests.oracles.thinning import every
 from tighter.distributions import entropy, has_closed_form, kl
 from tighter.distributions.gaussian import low_rank_factor
 

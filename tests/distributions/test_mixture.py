@@ -6,9 +6,9 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy import stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter.distributions import Mixture
 
 REPLICATES = 40_000

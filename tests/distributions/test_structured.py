@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-
-import tighter as tt
 from tests.oracles.expected_bound import by_quadrature
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter.bounds import ELBO, IWAE, Grouped, Renyi
 from tighter.distributions import Chain, Experts, stop_parameters
 from tighter.gradients import (

@@ -8,9 +8,9 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy.special import logsumexp
-
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
 from tighter._errors import InputError
 from tighter.distributions import Chain
 from tighter.evaluation import annealing, chains

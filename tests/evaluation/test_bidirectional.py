@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-
 from tests.oracles.quick import quick_jit
+
 from tighter._errors import InputError
 from tighter.evaluation.bidirectional import bidirectional, reverse_annealed_log_likelihood
 from tighter.models import VAE, LinearGaussian

@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
-
 from tests.oracles.thinning import every
+
 from tighter import InputError, log_likelihood
 from tighter._rows import rows_of_batch
 from tighter.distributions import Chain, Experts, Mixture

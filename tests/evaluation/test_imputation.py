@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._errors import InputError
 from tighter.evaluation import impute
 from tighter.models import VAE, FullGaussian, Gaussian, Missing, Standardized

@@ -8,8 +8,8 @@ import numpyro.distributions as dist
 import pytest
 from arviz_stats.base import array_stats
 from scipy import stats
-
 from tests.models.bayesian import conjugate
+
 from tighter._errors import InputError
 from tighter.evaluation.leave_one_out import LeaveOneOut, leave_one_out, leave_one_out_from_draws
 from tighter.evaluation.posterior_check import posterior_check

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter.distributions import Mixture
 from tighter.expectations.expectation import suitable
 from tighter.gradients import (

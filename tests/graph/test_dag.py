@@ -9,8 +9,8 @@ import sys
 import networkx
 import numpy as np
 import pytest
-
 from tests.oracles.chains import random_edges
+
 from tighter._errors import InputError
 from tighter.graph import DAG, Plate
 

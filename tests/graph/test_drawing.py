@@ -5,8 +5,8 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
-
 from tests.oracles.chains import random_edges
+
 from tighter.graph import DAG
 from tighter.graph.arcs import arcs_between
 from tighter.graph.layout import _crossings, _fewest_crossings, layered

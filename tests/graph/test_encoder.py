@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-
 from tests.oracles.chains import members, questions, random_edges, separation_table
+
 from tighter._errors import InputError
 from tighter.graph import DAG, check_encoder, posterior_factorization
 

@@ -5,8 +5,8 @@ import itertools
 import networkx
 import numpy as np
 import pytest
-
 from tests.oracles.chains import members, questions, random_edges, separation_table
+
 from tighter._errors import InputError
 from tighter.graph import DAG, Independence
 

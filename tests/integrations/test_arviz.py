@@ -6,8 +6,8 @@ import types
 import jax
 import numpy as np
 import pytest
-
 from tests.models.bayesian import conjugate
+
 from tighter._errors import InputError
 from tighter.integrations.arviz import inference_data
 

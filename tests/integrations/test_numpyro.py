@@ -16,9 +16,9 @@ from numpyro.infer.autoguide import (
     AutoMultivariateNormal,
     AutoNormal,
 )
-
 from tests.oracles.expected_bound import by_enumeration, by_quadrature
 from tests.oracles.quick import quick_jit
+
 from tighter import Objective
 from tighter._errors import InputError
 from tighter.bounds import ELBO as ELBOBound

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
 from tighter.models.networks._convolution import convolved, spread
 
 KEY = jax.random.key(0)

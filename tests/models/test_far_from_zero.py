@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+from tests.oracles.thinning import every
 
 import tighter as tt
-from tests.oracles.thinning import every
 from tighter._errors import InputError
 from tighter._examples import admitted, moved_back
 from tighter.data import Dataset, infer_schema, read_table

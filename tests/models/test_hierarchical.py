@@ -5,10 +5,10 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
-
-import tighter as tt
 from tests.oracles.expected_bound import by_quadrature
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter._errors import InputError
 from tighter._rows import rows_of_batch
 from tighter.bounds import ELBO, IWAE

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._errors import InputError
 from tighter.models import VAE
 from tighter.models.inference import FreePosterior, SemiAmortized

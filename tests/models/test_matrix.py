@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter.distributions import is_reparameterizable
 from tighter.models import (
     OBSERVATIONS,

@@ -10,10 +10,10 @@ import numpyro.distributions as dist
 import optax
 import pytest
 from scipy import stats
-
-import tighter as tt
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter.bounds import IWAE, Custom
 from tighter.diagnostics.coherence import cross_coherence, joint_coherence
 from tighter.distributions import Experts

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
 from tests.oracles.observations import (
     ALL,
     KEY,
@@ -18,6 +17,7 @@ from tests.oracles.observations import (
     output_of,
 )
 from tests.oracles.quick import quick_jit
+
 from tighter._errors import InputError
 from tighter.models.observations import (
     Mixed,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-
 from tests.oracles.observation_densities import SCIPY
 from tests.oracles.observations import (
     ALL,
@@ -35,6 +34,7 @@ from tests.oracles.observations import (
     support_of,
 )
 from tests.oracles.thinning import every
+
 from tighter._errors import InputError
 from tighter.models import VAE
 from tighter.models.observations import (

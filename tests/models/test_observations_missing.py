@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-
 from tests.oracles.observations import (
     COLUMNS,
     CORRELATED,
@@ -29,6 +28,7 @@ from tests.oracles.observations import (
     units_of,
 )
 from tests.oracles.quick import quick_jit
+
 from tighter._errors import InputError
 from tighter.models.observations import (
     Missing,

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
-
-import tighter as tt
 from tests.oracles.latent_grids import kolmogorov_smirnov, latent_grid
 from tests.oracles.quick import quick_jit
+
+import tighter as tt
 from tighter.distributions import draw, is_reparameterizable, kl
 from tighter.models._one_hot import OneHot
 from tighter.models._space import Space

@@ -12,9 +12,9 @@ import numpyro.distributions as dist
 import optax
 import pytest
 import scipy.stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._rows import rows_of_batch
 from tighter.bounds import ELBO, IWAE
 from tighter.distributions import Flow

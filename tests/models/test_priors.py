@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 from scipy import special, stats
-
-import tighter as tt
 from tests.oracles.latent_grids import kolmogorov_smirnov, latent_grid
 from tests.oracles.quick import quick_jit
+
+import tighter as tt
 from tighter.bounds import ELBO, IWAE
 from tighter.distributions import check_supports, is_reparameterizable
 from tighter.gradients import VIMCO, DoublyReparameterized

@@ -10,9 +10,9 @@ import optax
 import pytest
 import scipy.special
 import scipy.stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._errors import InputError
 from tighter.models.semi_supervised import SemiSupervisedVAE
 from tighter.objectives.enumerated_labels import EnumeratedLabels

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter.distributions import check_posterior
 from tighter.graph import DAG
 from tighter.graph.examples import binary_tree

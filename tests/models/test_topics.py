@@ -13,9 +13,9 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 from scipy import sparse
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._errors import InputError
 from tighter.distributions import kl
 from tighter.evaluation.perplexity import document_completion, perplexity

@@ -11,10 +11,10 @@ import numpyro.distributions as dist
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-
-import tighter as tt
 from tests.oracles.quick import quick_jit
 from tests.oracles.thinning import every
+
+import tighter as tt
 from tighter.objectives.russian_roulette import Nested
 
 pytestmark = pytest.mark.filterwarnings("ignore:SUMO has next to no bias")

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tests.oracles.quick import quick_jit
 
 import tighter as tt
-from tests.oracles.quick import quick_jit
 from tighter._errors import InputError
 from tighter.distributions import draw
 from tighter.models import VAE

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpyro.distributions import Normal
+from tests.oracles.quick import quick_jit
 
 from papers import importance_posterior as module
-from tests.oracles.quick import quick_jit
 from tighter.diagnostics.importance_posterior import importance_weighted_posterior
 
 pytestmark = pytest.mark.slow  # trains, or measures for long

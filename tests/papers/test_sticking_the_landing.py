@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tests.oracles.quick import quick_jit
 
 from papers import sticking_the_landing as module
-from tests.oracles.quick import quick_jit
 
 pytestmark = pytest.mark.slow  # trains, or measures for long
 

@@ -8,10 +8,10 @@ import numpyro.distributions as dist
 import optax
 import pytest
 from numpyro.distributions import constraints, transforms
-
-import tighter as tt
 from tests.models.bayesian import conjugate
 from tests.oracles.quick import quick_jit
+
+import tighter as tt
 from tighter._errors import InputError
 from tighter.evaluation.leave_one_out import leave_one_out, leave_one_out_from_draws
 from tighter.evaluation.posterior_check import posterior_check

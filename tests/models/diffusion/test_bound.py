@@ -12,8 +12,6 @@ import numpy as np
 import numpyro.distributions as dist
 import optax
 import pytest
-
-import tighter as tt
 from tests.models.diffusion.oracles import (
     ancestral_variance,
     diffusion_loss,
@@ -21,6 +19,8 @@ from tests.models.diffusion.oracles import (
     levels,
 )
 from tests.oracles.quick import quick_jit
+
+import tighter as tt
 from tighter._errors import InputError
 from tighter.models.diffusion import (
     PREDICTIONS,

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-
-import tighter as tt
 from tests.models.diffusion.oracles import (
     ancestral_variance,
     ddim_variance,
@@ -19,6 +17,8 @@ from tests.models.diffusion.oracles import (
     steps,
 )
 from tests.oracles.quick import quick_jit
+
+import tighter as tt
 from tighter._errors import InputError
 from tighter.models.diffusion import (
     DENOISERS,
