@@ -54,7 +54,7 @@ def test_either_generation(from_dict, monkeypatch):
 
 def test_without_arviz(monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz", None)
-    with pytest.raises(InputError, match="arviz is not installed: uv pip install arviz"):
+    with pytest.raises(InputError, match="arviz is not installed"):
         inference_data(conjugate.model(), conjugate.DATA, key=KEY)
 
 

@@ -87,6 +87,7 @@ def main() -> None:
 def _complain_of(error: Exception) -> int:
     """The line for a mistake of the user's or the machine's; anything else is our own fault."""
     from tighter._errors import InputError, NonFiniteError
+    from tighter._extras import missing_extra
 
     # What the command line's parser raises: its classes are not part of typer's surface.
     usage = getattr(error, "format_message", None)
@@ -96,7 +97,9 @@ def _complain_of(error: Exception) -> int:
         return _complain(f"{_one_line(usage()) or 'a command is missing'}{hint}")
     known = InputError | NonFiniteError | OSError | MemoryError | OverflowError
     exhausted = "RESOURCE_EXHAUSTED" in str(error)  # how XLA says that memory is
-    if not (exhausted or isinstance(error, known)) or os.environ.get("TIGHTER_TRACEBACK"):
+    missing = missing_extra(error.name) if isinstance(error, ModuleNotFoundError) else ""
+    ours = not (exhausted or missing or isinstance(error, known))
+    if ours or os.environ.get("TIGHTER_TRACEBACK"):
         raise error
     if exhausted or isinstance(error, MemoryError):
         return _complain(
@@ -107,6 +110,8 @@ def _complain_of(error: Exception) -> int:
         return _complain(
             f"a number is too large ({_one_line(str(error)):.120}): give a smaller one"
         )
+    if missing:
+        return _complain(missing)
     if isinstance(error, OSError) and not isinstance(error, InputError):
         where = f": {error.filename}" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}")

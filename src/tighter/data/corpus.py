@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.data.text import Documents
 
 
@@ -118,6 +119,7 @@ def count_words(
     Example:
         >>> corpus = count_words(read_documents(["python"]))
     """
+    check_installed("sklearn")
     from sklearn.feature_extraction.text import CountVectorizer
 
     if not len(documents):

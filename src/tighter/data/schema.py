@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.data._columns import (
     Column,
     check_kind,
@@ -123,6 +124,7 @@ class Schema:
         Raises:
             InputError: If the shape does not fit or a code is no level's.
         """
+        check_installed("polars")
         import polars as pl
 
         values = np.asarray(array)

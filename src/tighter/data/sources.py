@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.data.archive import read_archive
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
 from tighter.data.idx import read_idx
@@ -203,9 +204,10 @@ def _not_found(source: str) -> str:
 
 def _digits() -> Dataset:
     # Only scikit-learn's file is wanted: importing the library takes longer than all the rest.
+    check_installed("sklearn")
     package = importlib.util.find_spec("sklearn")
-    file = Path(package.origin or "").parent / _DIGITS if package else None
-    if file is None or not file.is_file():
+    file = Path((package and package.origin) or "").parent / _DIGITS
+    if not file.is_file():
         raise InputError(
             f"the digits come with scikit-learn, which has no {_DIGITS}: install it anew, or give "
             "a file or folder"

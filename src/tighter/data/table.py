@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter._files import reading, without_panics
 from tighter.data._columns import AMONG_NUMBERS, MISSING
 from tighter.data.schema import refuse_duplicates
@@ -54,6 +55,7 @@ def read_table(
         InputError: If the file is not there, cannot be read, is damaged, has a line of another
             length, no rows, or a name twice.
     """
+    check_installed("polars")
     path = Path(path).expanduser()
     suffix = _suffix(path)
     try:

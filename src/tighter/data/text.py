@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.data.table import SUFFIXES, read_table
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _as_table(source: str | Path) -> tuple[Path, str | None] | None:
 
 
 def _column(path: Path, column: str | None) -> Documents:
+    check_installed("polars")
     import polars as pl
 
     frame = read_table(path)

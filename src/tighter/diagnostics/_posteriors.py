@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable
 from typing import Any
 
 import equinox as eqx
@@ -11,8 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jaxtyping import Array, Int, Key, PyTree
-from rich.console import Console
-from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted
@@ -107,12 +103,3 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise InputError(f"{name} is at least 1, got {count}")
-
-
-def shown_progress(
-    steps: Iterable[Any], description: str, *, show_progress: bool | None
-) -> Iterable[Any]:
-    """The steps, with a bar on standard error; None shows it on terminals."""
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    console = Console(stderr=True)
-    return track(steps, description, console=console, transient=True, disable=not shown)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
-from rich.console import Console
-from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted
+from tighter._progress import follow
 from tighter._rows import rows_of_batch
 from tighter._summary import summary
 from tighter.bounds import ELBO, IWAE, Bound
@@ -169,17 +167,14 @@ def compare(
     for name, entries in choices.items():
         if len(entries) == 0:
             raise InputError(f"{name} has one entry at least, got none")
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    follow = functools.partial(
-        track, console=Console(stderr=True), transient=True, disable=not shown
+    all_choices = follow(
+        list(itertools.product(*choices.values())), "compiling", show_progress=show_progress
     )
-
-    all_choices = follow(list(itertools.product(*choices.values())), "compiling")
     candidates, left_out = _compiled(model, x, posterior, all_choices, key=key)
     timings = interleaved_seconds([gradient for _, gradient in candidates], key=key)
     rows = []
     for (objective, gradient), seconds in zip(
-        follow(candidates, "gradient noise"), timings, strict=True
+        follow(candidates, "gradient noise", show_progress=show_progress), timings, strict=True
     ):
         groups = replicate(gradient, num_replicates, key=key)
         theta, phi_pool, _ = summarize(groups, roles)

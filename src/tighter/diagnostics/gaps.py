@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._progress import follow
 from tighter._rows import Rows
 from tighter._summary import fields_of, mean_of, summary
 from tighter.bounds import ELBO
@@ -23,7 +24,6 @@ from tighter.diagnostics._posteriors import (
     check_counts,
     posterior_of,
     posteriors_of_all,
-    shown_progress,
 )
 from tighter.distributions import has_known_support, is_reparameterizable
 from tighter.gradients import LeaveOneOut, Reparameterized, ScoreFunction, StickingTheLanding
@@ -143,9 +143,7 @@ def inference_gaps(
     check_free_parameters(rows.example_posterior(), key=check_key)
     block = min(_EXAMPLES, num)
     parts = []
-    for start in shown_progress(
-        range(0, num, block), "inference gaps", show_progress=show_progress
-    ):
+    for start in follow(range(0, num, block), "inference gaps", show_progress=show_progress):
         # The last block is filled up with the last example, so that one program serves all.
         taken = jnp.minimum(jnp.arange(start, start + block), num - 1)
         free = _optimized(rows, taken, num_steps, learning_rate)

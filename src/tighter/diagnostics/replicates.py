@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
-from rich.console import Console
-from rich.progress import track
+
+from tighter._progress import follow
 
 # Replicates are kept in groups: what is computed with each group left out tells the errors of all.
 NUM_GROUPS = 20
@@ -115,16 +114,8 @@ def replicate(
     """
     size = -(-num_replicates // NUM_GROUPS)
     chunk = _even_chunk(size, chunk_size or _chunk_that_fits(gradient, key))
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    groups = track(
-        range(NUM_GROUPS),
-        "gradient noise",
-        console=Console(stderr=True),
-        transient=True,
-        disable=not shown,
-    )
     parts = []
-    for group in groups:
+    for group in follow(range(NUM_GROUPS), "gradient noise", show_progress=show_progress):
         moments = _nothing(gradient.arrays)
         for start in range(0, size, chunk):
             keys, counted = _keys(key, group * size, start, size, chunk)

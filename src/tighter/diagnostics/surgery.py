@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._progress import follow
 from tighter._rows import Rows
 from tighter._summary import fields_of, quantity, summary
 from tighter.diagnostics._index_information import (
@@ -28,7 +29,6 @@ from tighter.diagnostics._posteriors import (
     posterior_of,
     posteriors_of_all,
     prior_of,
-    shown_progress,
     unit_pair,
     units_of,
 )
@@ -309,7 +309,7 @@ def _over_blocks(
     block = min(block, indices.size)
     starts = range(0, indices.size, block)
     parts = []
-    for start in shown_progress(starts, description, show_progress=show_progress):
+    for start in follow(starts, description, show_progress=show_progress):
         # The last block is filled up with its last index, so that one program serves all.
         taken = np.minimum(np.arange(start, start + block), indices.size - 1)
         parts.append(jax.device_get(function(jnp.asarray(indices[taken]))))

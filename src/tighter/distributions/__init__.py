@@ -1,8 +1,12 @@
 """What numpyro.distributions lacks, and what a posterior has to be able to do."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tighter._extras import check_installed
 from tighter.distributions._checks import name_of
 from tighter.distributions.base_noise import from_uniform, num_noise
-from tighter.distributions.flow import FLOWS, Flow, flow_bijection
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.kl import entropy, has_closed_form, kl
 from tighter.distributions.mixture import Mixture
@@ -22,6 +26,9 @@ from tighter.distributions.support import (
     mass_beyond,
 )
 from tighter.distributions.von_mises import VonMises
+
+if TYPE_CHECKING:
+    from tighter.distributions.flow import FLOWS, Flow, flow_bijection
 
 __all__ = [
     "FLOWS",
@@ -51,3 +58,12 @@ __all__ = [
     "num_noise",
     "stop_parameters",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tighter.distributions' has no attribute {name!r}")
+    check_installed("flowjax")
+    from tighter.distributions import flow
+
+    return getattr(flow, name)

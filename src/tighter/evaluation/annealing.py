@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
-from rich.console import Console
-from rich.progress import Progress
 from scipy.special import expit, logsumexp
 
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
+from tighter._progress import progress_bar
 from tighter._summary import mean_of, quantity, summary
 from tighter.distributions import check_posterior, draw, name_of
 from tighter.evaluation.chains import Annealing, anneal_block
@@ -202,16 +199,14 @@ def anneal(
     block = -(-num // num_blocks)
     starts = range(0, num, block)
     parts = []
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        total = len(starts) * (annealing.temperatures.size - 1)
-        task = progress.add_task("annealing", total=total)
+    total = len(starts) * (annealing.temperatures.size - 1)
+    with progress_bar(total, "annealing", show_progress=show_progress) as advance:
         for first in starts:
             # The last block is filled up with earlier rows, so that one program serves all.
             taken = np.minimum(np.arange(first, first + block), num - 1)
             latents = jax.tree.map(lambda leaf, taken=taken: jnp.asarray(leaf)[taken], z)
             some = rows.take(jnp.asarray(taken))
-            parts.append(anneal_block(annealing, some, latents, partial(progress.advance, task)))
+            parts.append(anneal_block(annealing, some, latents, advance))
     gathered = (np.concatenate(part)[:num] for part in zip(*parts, strict=True))
     return _summarize(*gathered, in_reverse=in_reverse)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
-from rich.console import Console
-from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted, restored
 from tighter._programs import compiled
+from tighter._progress import follow
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
 from tighter.data import Dataset
@@ -133,9 +131,7 @@ def impute(
     block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))
     values, drawn, ess = [], [], []
     starts = range(0, x.shape[0], block)
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    console = Console(stderr=True)
-    for start in track(starts, "imputing", console=console, transient=True, disable=not shown):
+    for start in follow(starts, "imputing", show_progress=show_progress):
         # The last block is filled up with earlier rows, so that one program serves all.
         taken = jnp.minimum(jnp.arange(start, start + block), x.shape[0] - 1)
         part = _stream(model, rows, x, taken, num_samples, chunk, num_draws)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -10,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
-from rich.console import Console
-from rich.progress import track
 
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._programs import compiled
+from tighter._progress import follow
 from tighter._rows import Rows, rows_of_batch
 from tighter._summary import mean_of, summary
 from tighter.evaluation.groups import bootstrap_interval, jackknife
@@ -128,11 +126,7 @@ def log_likelihood(
     block = max(1, min(_ROWS // chunk, rows.keys.shape[0]))
     parts = []
     starts = range(0, rows.keys.shape[0], block)
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    console = Console(stderr=True)
-    for start in track(
-        starts, "log-likelihood", console=console, transient=True, disable=not shown
-    ):
+    for start in follow(starts, "log-likelihood", show_progress=show_progress):
         # The last block is filled up with earlier rows, so that one program serves all.
         taken = jnp.minimum(jnp.arange(start, start + block), rows.keys.shape[0] - 1)
         sums = _stream(rows, taken, num_samples, chunk)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution, biject_to
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter._rows import check_scalar
 from tighter.distributions import Chain, name_of
 
@@ -94,6 +95,7 @@ class Hamiltonian(eqx.Module):
         key: Key[Array, ""],
     ) -> tuple[PyTree, Float[Array, ""]]:
         """The next position, and the acceptance probability of the proposal."""
+        check_installed("blackjax")
         # Imported late: it takes two seconds, that training need not wait for.
         from blackjax.mcmc import hmc
 

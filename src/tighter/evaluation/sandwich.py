@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
-from rich.console import Console
-from rich.progress import track
 from scipy.special import logsumexp
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._progress import follow
 from tighter._rows import Rows
 from tighter._summary import mean_of, quantity, summary
 from tighter.evaluation.jensen_gap import JensenGap, fit_jensen_gap
@@ -155,10 +153,8 @@ def sandwich(
     num = rows.keys.shape[0]
     block = max(1, min(_ROWS // num_samples, _NUMBERS // max_samples, num))
     starts = range(0, num, block)
-    shown = sys.stderr.isatty() if show_progress is None else show_progress
-    console = Console(stderr=True)
     parts = []
-    for start in track(starts, "sandwich", console=console, transient=True, disable=not shown):
+    for start in follow(starts, "sandwich", show_progress=show_progress):
         examples = np.minimum(np.arange(start, start + block), num - 1)
         parts += _close(rows, examples, num_samples, max_samples, gap, turn)[: num - start]
     told: Any = [np.array(column) for column in zip(*(part[0] for part in parts), strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.graph.direction import pointed
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def read_networkx(graph: Any) -> Graph:
 
 def write_networkx(nodes: Iterable[Hashable], edges: Iterable[tuple[Hashable, Hashable]]) -> Any:
     """A networkx.DiGraph."""
+    check_installed("networkx")
     import networkx
 
     graph = networkx.DiGraph()
@@ -109,6 +111,7 @@ def read_graphml(text: str) -> Graph:
 
 def write_graphml(nodes: Iterable[Hashable], edges: Iterable[tuple[Hashable, Hashable]]) -> str:
     """GraphML, with the nodes' names as identifiers."""
+    check_installed("networkx")
     import networkx
 
     nodes = list(nodes)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.models.bayesian import BayesianModel
 from tighter.models.bayesian.predictive import likelihood_blocks, num_draws
 
@@ -65,13 +66,11 @@ def inference_data(
 
 
 def _from_dict() -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it announces its next generation
-            import arviz  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise InputError("arviz is not installed: uv pip install arviz") from None
-    return arviz.from_dict
+    check_installed("arviz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces its next generation
+        import arviz  # pyright: ignore[reportMissingImports]
+    return arviz.from_dict  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _one_chain(draws: PyTree, alone: str) -> dict[str, np.ndarray]:

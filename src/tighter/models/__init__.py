@@ -1,5 +1,10 @@
 """Latent-variable models: a prior, a likelihood and an approximate posterior each."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tighter._extras import check_installed
 from tighter.models._composition import latent_families
 from tighter.models._model import Completion, LatentVariableModel
 from tighter.models._space import Space
@@ -85,7 +90,6 @@ from tighter.models.posteriors.bounded import (
     LogitNormalPosterior,
 )
 from tighter.models.posteriors.discrete import BernoulliPosterior, CategoricalPosterior
-from tighter.models.posteriors.flow import FlowPosterior
 from tighter.models.posteriors.gaussian import (
     DiagonalGaussian,
     FullCovarianceGaussian,
@@ -95,7 +99,6 @@ from tighter.models.posteriors.mixture import MixturePosterior
 from tighter.models.posteriors.structured import StructuredPosterior
 from tighter.models.posteriors.student_t import StudentTPosterior
 from tighter.models.posteriors.table import POSTERIORS, PosteriorFamily, posterior_from_name
-from tighter.models.priors.flow import FlowPrior
 from tighter.models.priors.independent import (
     BernoulliPrior,
     CategoricalPrior,
@@ -112,6 +115,10 @@ from tighter.models.probabilistic_pca import ProbabilisticPCA
 from tighter.models.semi_supervised import SemiSupervisedVAE
 from tighter.models.topics.model import TOPIC_POSTERIORS, TopicModel
 from tighter.models.vae import VAE
+
+if TYPE_CHECKING:
+    from tighter.models.posteriors.flow import FlowPosterior
+    from tighter.models.priors.flow import FlowPrior
 
 __all__ = [
     "ACTIVATIONS",
@@ -226,3 +233,14 @@ __all__ = [
     "posterior_predictive",
     "prior_from_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tighter.models' has no attribute {name!r}")
+    check_installed("flowjax")
+    if name == "FlowPosterior":
+        from tighter.models.posteriors import flow
+    else:
+        from tighter.models.priors import flow
+    return getattr(flow, name)

@@ -61,6 +61,11 @@ class PosteriorFamily(eqx.Module):
         """Where z is."""
         return Space.REAL
 
+    @property
+    def takes_any_map(self) -> bool:
+        """Whether all numbers of z may be mapped linearly without leaving the family."""
+        return False
+
     @abc.abstractmethod
     def shape(self, num_latent: int) -> tuple[int, ...]:
         """Shape of the encoder's output for a z of so many dimensions."""

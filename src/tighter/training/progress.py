@@ -1,15 +1,17 @@
-"""Progress of a run on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, a line now and then without one or rich."""
 
 from __future__ import annotations
 
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from tighter._progress import SECONDS_BETWEEN_LINES, has_rich
 
-_SECONDS_BETWEEN_LINES = 10.0
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
 # Below it the first checkpoint, written beside a few steps, would be most of their time.
 _SECONDS_OF_A_PACE = 2.0
 
@@ -35,7 +37,10 @@ class ProgressDisplay:
         self._steady_steps, self._steady_seconds = 0, 0.0
 
     def __enter__(self) -> ProgressDisplay:
-        if self._show and self._terminal:
+        if self._show and self._terminal and has_rich():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
             self._bar = Progress(
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(),
@@ -95,7 +100,7 @@ class ProgressDisplay:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, epoch=place, told=told)
         elif self._show and (
-            now - self._last_line >= _SECONDS_BETWEEN_LINES or step >= self._num_steps
+            now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self._num_steps
         ):
             self._last_line = now
             print(f"epoch {place}  {told}{self._left(step)}", file=sys.stderr, flush=True)

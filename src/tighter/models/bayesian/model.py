@@ -23,7 +23,7 @@ from tighter.models._families import PosteriorFamily
 from tighter.models._model import LatentVariableModel
 from tighter.models.bayesian.parameters import ParameterPosterior, ParameterPrior
 from tighter.models.bayesian.peak import climb, factor_of_inverse
-from tighter.models.bayesian.posteriors import family_from_name, initial_output, takes_any_map
+from tighter.models.bayesian.posteriors import family_from_name, initial_output
 from tighter.models.bayesian.settle import Distance, distance, settle
 
 # Second derivatives of more parameters than this take longer than the fit that they start.
@@ -188,7 +188,7 @@ class BayesianModel(LatentVariableModel):
         family = family_from_name(posterior, num_free, key=family_key)
         output = initial_output(family, num_free, key=output_key)
         location, covariance = _moments(self, draws_key)
-        if takes_any_map(family):
+        if family.takes_any_map:
             scale = jnp.linalg.cholesky(covariance)
         else:
             scale = jnp.sqrt(jnp.diagonal(covariance))
@@ -363,7 +363,7 @@ def _at_peak(
     """Location and scale of Laplace's approximation; log density at the start; if it is a peak."""
     log_density = _log_density(model, data)
     peak = climb(log_density, model.location, num_steps=num_steps)
-    if takes_any_map(model.family):
+    if model.family.takes_any_map:
         now = jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale
         curved = factor_of_inverse(peak.precision)
     else:

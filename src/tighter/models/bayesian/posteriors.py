@@ -9,19 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter._names import unknown
 from tighter.models._space import Space
 from tighter.models.posteriors.table import (
     POSTERIORS,
-    FlowPosterior,
-    FullCovarianceGaussian,
     LowRankGaussian,
     MixturePosterior,
     PosteriorFamily,
 )
 
-# Families that a linear map of all parameters leaves what they are, or makes richer.
-_MAPPED = (FullCovarianceGaussian, FlowPosterior, MixturePosterior)
 # How far apart the parts of a family start that would else be the same for ever.
 _LOW_RANK_SPREAD, _MIXTURE_SPREAD = 0.1, 0.5
 
@@ -64,11 +61,6 @@ def family_from_name(
     return posterior
 
 
-def takes_any_map(family: PosteriorFamily) -> bool:
-    """Whether the numbers may be mapped linearly, all by all, without leaving the family."""
-    return isinstance(family, _MAPPED)
-
-
 def initial_output(
     family: PosteriorFamily, num_free: int, *, key: Key[Array, ""]
 ) -> Float[Array, ...]:
@@ -88,6 +80,9 @@ def initial_output(
 
 def _flow(kind: str) -> Callable[..., PosteriorFamily]:
     def make(num_free: int, num_layers: int | None, *, key: Key[Array, ""]) -> PosteriorFamily:
+        check_installed("flowjax")
+        from tighter.models.posteriors.flow import FlowPosterior
+
         num_layers = 4 if num_layers is None else num_layers
         return FlowPosterior.create(kind, num_free, num_context=0, num_layers=num_layers, key=key)
 

@@ -27,6 +27,11 @@ class FlowPosterior(PosteriorFamily):
 
     bijection: AbstractBijection
 
+    @property
+    def takes_any_map(self) -> bool:
+        """A linear map of a draw is another of the family."""
+        return True
+
     @classmethod
     def create(
         cls,

@@ -34,6 +34,11 @@ class FullCovarianceGaussian(PosteriorFamily):
     variance in all of a row as a single output has.
     """
 
+    @property
+    def takes_any_map(self) -> bool:
+        """A linear map of a draw is another of the family."""
+        return True
+
     def shape(self, num_latent: int) -> tuple[int, ...]:
         """(latent (latent + 3) / 2,)."""
         return (num_latent * (num_latent + 3) // 2,)

@@ -28,6 +28,11 @@ class MixturePosterior(PosteriorFamily):
 
     num_components: int = eqx.field(static=True)
 
+    @property
+    def takes_any_map(self) -> bool:
+        """A linear map of a draw is another of the family."""
+        return True
+
     def __check_init__(self) -> None:
         """Refuse a mixture of nothing."""
         check_count("the number of components of a mixture posterior", self.num_components)

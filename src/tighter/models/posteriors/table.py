@@ -7,6 +7,7 @@ from collections.abc import Callable
 from jaxtyping import Array, Key
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter._names import unknown
 from tighter.models._families import PosteriorFamily, refuse_number
 from tighter.models.posteriors.bounded import (
@@ -15,7 +16,6 @@ from tighter.models.posteriors.bounded import (
     LogitNormalPosterior,
 )
 from tighter.models.posteriors.discrete import BernoulliPosterior, CategoricalPosterior
-from tighter.models.posteriors.flow import FlowPosterior
 from tighter.models.posteriors.gaussian import (
     DiagonalGaussian,
     FullCovarianceGaussian,
@@ -31,7 +31,6 @@ __all__ = [
     "CategoricalPosterior",
     "DiagonalGaussian",
     "DirichletPosterior",
-    "FlowPosterior",
     "FullCovarianceGaussian",
     "LogitNormalPosterior",
     "LowRankGaussian",
@@ -66,6 +65,9 @@ def posterior_from_name(text: str, num_latent: int, *, key: Key[Array, ""]) -> P
 
 def _flow(kind: str) -> Callable[..., PosteriorFamily]:
     def make(num_latent: int, num_layers: int | None, *, key: Key[Array, ""]) -> PosteriorFamily:
+        check_installed("flowjax")
+        from tighter.models.posteriors.flow import FlowPosterior
+
         num_layers = 4 if num_layers is None else num_layers
         return FlowPosterior.create(kind, num_latent, num_layers=num_layers, key=key)
 

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter.models._families import PriorFamily, check_count
 from tighter.models.priors._encodings import encodings
 from tighter.models.priors._gaussian_mixture import GaussianMixture
@@ -69,6 +70,7 @@ class MixturePrior(PriorFamily):
         Raises:
             InputError: If there are fewer encodings than components.
         """
+        check_installed("sklearn")
         from sklearn.cluster import KMeans  # a second to import, so that it is done late
         from sklearn.exceptions import ConvergenceWarning
 

@@ -8,9 +8,9 @@ from typing import Any
 from jaxtyping import Array, Key
 
 from tighter._errors import InputError
+from tighter._extras import check_installed
 from tighter._names import unknown
 from tighter.models._families import PriorFamily, refuse_number
-from tighter.models.priors.flow import FlowPrior
 from tighter.models.priors.independent import (
     BernoulliPrior,
     CategoricalPrior,
@@ -29,7 +29,6 @@ __all__ = [
     "CategoricalPrior",
     "DiagonalPrior",
     "DirichletPrior",
-    "FlowPrior",
     "LaplacePrior",
     "MixturePrior",
     "PriorFamily",
@@ -86,6 +85,9 @@ def _vamp(
 
 def _flow(kind: str) -> Callable[..., PriorFamily]:
     def make(num_latent: int, number: int | None, *, key: Key[Array, ""], **_: Any) -> PriorFamily:
+        check_installed("flowjax")
+        from tighter.models.priors.flow import FlowPrior
+
         num_layers = 4 if number is None else number
         return FlowPrior.create(kind, num_latent, num_layers=num_layers, key=key)
 
