@@ -9,12 +9,11 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
-from numpyro.distributions import Distribution, constraints
 
 from tighter._errors import InputError
+from tighter._protocols import as_model
 from tighter.data.dataset import Dataset
 from tighter.data.examples import checked_examples, in_single_precision
-from tighter.distributions import draw
 
 
 class Admitted(NamedTuple):
@@ -39,8 +38,7 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
     digit is lost on the way to single precision.
 
     Args:
-        model: Any model; asked for `takes_missing`, `check_examples(xs)`, or the support of
-            `likelihood(z)`, and for `origin` and `moved(by)`.
+        model: Any model.
         data: A `Dataset`, an array, or a pytree of arrays with one leading axis.
         name: What messages call it.
         scalars: Whether an example may be a scalar.
@@ -50,19 +48,17 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
             digits that single precision loses.
     """
     check_one_device(data.x if isinstance(data, Dataset) else data, name)
-    missing = bool(getattr(model, "takes_missing", False))
-    xs = checked_examples(data, name, missing=missing, scalars=scalars)
-    if hasattr(model, "check_examples"):
-        model.check_examples(xs)
-    else:
-        _check_likelihood(model, xs, name, missing=missing)
-    origin = getattr(model, "origin", 0.0)
-    if not jax.tree.leaves(origin) or not any(np.any(part) for part in jax.tree.leaves(origin)):
+    hooks = as_model(model)
+    xs = checked_examples(data, name, missing=hooks.takes_missing, scalars=scalars)
+    try:
+        hooks.check_examples(xs)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    origin = hooks.origin
+    if not any(np.any(part) for part in jax.tree.leaves(origin)):
         return Admitted(model, in_single_precision(xs, name), 0.0)
-    away = _minus(xs, origin)
-    return Admitted(
-        model.moved(jax.tree.map(np.negative, origin)), in_single_precision(away, name), origin
-    )
+    away = in_single_precision(_minus(xs, origin), name)
+    return Admitted(hooks.moved(jax.tree.map(np.negative, origin)), away, origin)
 
 
 def check_one_device(tree: PyTree, name: str) -> None:
@@ -96,42 +92,3 @@ def _minus(xs: PyTree, origin: Any) -> PyTree:
     if isinstance(origin, dict):
         return {part: _minus(x, origin[part]) if part in origin else x for part, x in xs.items()}
     return np.asarray(xs, np.float64) - origin if np.any(origin) else xs
-
-
-def _check_likelihood(model: Any, xs: PyTree, name: str, *, missing: bool) -> None:
-    """Refuse examples outside of the support of p(x|z), where that is the same for every z."""
-    made: list[Any] = []
-
-    def trace(x: Any) -> None:
-        made.append(model.likelihood(draw(model.posterior(x), key=jax.random.key(0))))
-
-    try:
-        jax.eval_shape(trace, jax.tree.map(lambda part: part[0], in_single_precision(xs, name)))
-    except Exception:  # there is no likelihood of z alone, and nothing to ask
-        return
-    likelihood = made[0]
-    if not isinstance(likelihood, Distribution) or not hasattr(xs, "shape"):
-        return
-    support: Any = likelihood.support
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(support)):
-        return
-    if likelihood.event_shape != xs.shape[1:]:
-        return
-    base = support
-    while isinstance(base, type(constraints.independent(constraints.real, 1))):
-        base = base.base_constraint
-    if base is constraints.boolean:  # as everywhere, numbers in between are means of bits
-        inside, told = (xs >= 0) & (xs <= 1), "0, 1 and what is between"
-    else:
-        inside, told = np.asarray(support(xs)), f"{base}"
-    bad = ~inside.reshape(len(xs), -1).all(axis=1)
-    if missing:
-        bad &= ~np.isnan(xs).reshape(len(xs), -1).any(axis=1)
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(
-            f"{name}: the likelihood of {type(model).__name__} explains {told}, but "
-            f"{bad.sum()} of {len(xs)} examples are outside, row {row} first, with numbers from "
-            f"{np.min(xs[row]):g} to {np.max(xs[row]):g}: rescale the data, or take another "
-            "likelihood"
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
+from tighter._protocols import as_model, as_posterior
 
 
 class Rows(eqx.Module):
@@ -51,8 +51,7 @@ class Rows(eqx.Module):
 
         def row(x: PyTree, batched: PyTree, key: Array, draw: Array, *entries: Array) -> PyTree:
             posterior = eqx.combine(batched, self.shared)
-            if hasattr(posterior, "stratum"):  # drawn from one of several in turn
-                posterior = posterior.stratum(draw)
+            posterior = as_posterior(posterior).stratum(draw)
             return function(
                 self.log_joint_of, x, posterior, jax.random.fold_in(key, draw), *entries
             )
@@ -96,7 +95,7 @@ class Rows(eqx.Module):
     @property
     def num_strata(self) -> int:
         """What a number of draws is a multiple of: 1, or more where experts are drawn in turn."""
-        return getattr(self.example_posterior(), "num_strata", 1)
+        return as_posterior(self.example_posterior()).num_strata or 1
 
     def check_turns(self, num_samples: int) -> None:
         """Refuse a number of draws in which some experts would have more turns than others.
@@ -113,14 +112,13 @@ class Rows(eqx.Module):
     @property
     def longest_turn(self) -> int:
         """Draws in a turn at most: 1 where draws are independent, else one an expert."""
-        return getattr(self.example_posterior(), "num_experts", 1)
+        return as_posterior(self.example_posterior()).num_experts
 
     def turns(self) -> Int[Array, " batch"]:
         """Draws in a turn of each example: one an expert that it has."""
 
         def turn(_: Array, batched: PyTree) -> Array:
-            posterior = eqx.combine(batched, self.shared)
-            return getattr(posterior, "turn", jnp.asarray(1))
+            return jnp.asarray(as_posterior(eqx.combine(batched, self.shared)).turn)
 
         return jax.vmap(turn)(self.keys, self.batched)
 
@@ -138,7 +136,7 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     Raises:
         InputError: If the batch is empty or its arrays' leading axes differ, or the model is none.
     """
-    check_model(model)
+    hooks = as_model(model)
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(xs)}
     if len(sizes) != 1 or sizes <= {(), (0,)}:
         raise InputError(
@@ -150,41 +148,16 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
     shared = []
 
     def batched_part(x: PyTree) -> PyTree:
-        check_density(model.log_joint(x))
+        check_density(hooks.log_joint(x))
         batched, rest = eqx.partition(
-            model.posterior(x), lambda leaf: eqx.is_array(leaf) and id(leaf) not in of_model
+            hooks.posterior(x), lambda leaf: eqx.is_array(leaf) and id(leaf) not in of_model
         )
         shared.append(rest)
         return batched
 
     batched = jax.vmap(batched_part)(xs)
     keys = jax.random.split(key, next(iter(sizes))[0])
-    return Rows(model.log_joint, xs, batched, shared[0], keys)
-
-
-def check_model(model: Any) -> None:
-    """Refuse what has no densities of one example.
-
-    Raises:
-        InputError: With what a model is.
-    """
-    told = (
-        "a model has log_joint(x), which returns the function z -> log p(x, z), and posterior(x), "
-        "which returns q(z|x), both of one example x"
-    )
-    for name in ("log_joint", "posterior"):
-        method = getattr(model, name, None)
-        if not callable(method):
-            raise InputError(f"{told}; {type(model).__name__} has no {name}(x)")
-        try:
-            signature = inspect.signature(method)
-        except ValueError:  # a builtin may have none
-            continue
-        try:
-            signature.bind(None)
-        except TypeError:
-            of_class = "; make an instance of it" if isinstance(model, type) else ""
-            raise InputError(f"{told}; got {name}{signature}{of_class}") from None
+    return Rows(hooks.log_joint, xs, batched, shared[0], keys)
 
 
 def check_density(log_joint: Any) -> None:

@@ -144,7 +144,7 @@ def test_a_batch_of_weights_in_a_bound_that_is_not_linear():
         lambda mean, x: dist.Normal(mean, 1.0).log_prob(x), dist.Normal(0.0, 1.0)
     )
 
-    def initialized_from(bound, num_samples, batch_size):
+    def fitted(bound, num_samples, batch_size):
         objective = tt.Objective(bound, num_samples=num_samples)
         return tt.fit(
             model, data, objective, optimizer=optax.sgd(0.01), num_epochs=1, batch_size=batch_size,

@@ -60,7 +60,7 @@ def sample(
         check_autoencoder(opened.configuration, "--means")
     model = load_model(opened)
     key = jax.random.key(check_seed(seed))
-    origin = getattr(model, "origin", 0.0)
+    origin = model.origin
     near = model.moved(np.negative(origin)) if np.any(origin) else model
     drawn = np.asarray(sample_means(near, key, num) if means else near.sample(key, num))
     drawn = drawn + origin if np.any(origin) else drawn

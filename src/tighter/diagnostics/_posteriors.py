@@ -13,6 +13,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._programs import compiled
+from tighter._protocols import prior_if_any
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.distributions import draw
 
@@ -86,12 +87,13 @@ def prior_of(model: Any) -> Any:
     Raises:
         InputError: If it has none.
     """
-    if not hasattr(model, "prior"):
+    prior = prior_if_any(model)
+    if prior is None:
         raise InputError(
             f"{type(model).__name__} has no prior, and without it posteriors have nothing to be "
             "compared with: give the model a property `prior`, as LatentVariableModel has"
         )
-    return model.prior
+    return prior
 
 
 def check_counts(**counts: int | None) -> None:

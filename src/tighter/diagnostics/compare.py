@@ -16,6 +16,7 @@ from jaxtyping import Array, Key, PyTree
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._progress import follow
+from tighter._protocols import as_posterior
 from tighter._rows import rows_of_batch
 from tighter._summary import summary
 from tighter.bounds import ELBO, IWAE, Bound
@@ -195,7 +196,7 @@ def compare(
 
 def suitable_gradients(posterior: Any) -> tuple[Estimator, ...]:
     """The estimators worth comparing for a posterior: through the path where it has one."""
-    if getattr(posterior, "num_strata", None) is not None:
+    if as_posterior(posterior).num_strata is not None:
         return Reparameterized(), GeneralizedDoublyReparameterized()
     if is_reparameterizable(posterior):
         return Reparameterized(), StickingTheLanding(), DoublyReparameterized()
@@ -236,7 +237,7 @@ def _signature(objective: Objective, posterior: Any) -> tuple:
     numbers = [np.ravel(part) for part in (objective.bound(log_weights), *coefficients)]
     backward = objective.num_backward or objective.num_samples
     generalized = isinstance(objective.gradient, GeneralizedDoublyReparameterized)
-    in_turn = generalized and getattr(posterior, "num_strata", None) is not None
+    in_turn = generalized and as_posterior(posterior).num_strata is not None
     rounded = tuple(np.round(np.concatenate(numbers).astype(float), 5))
     return objective.num_samples, min(backward, objective.num_samples), in_turn, rounded
 

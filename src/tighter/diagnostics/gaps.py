@@ -16,6 +16,7 @@ from tighter._chunks import map_chunks
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._progress import follow
+from tighter._protocols import as_posterior
 from tighter._rows import Rows
 from tighter._summary import fields_of, mean_of, summary
 from tighter.bounds import ELBO
@@ -135,7 +136,7 @@ def inference_gaps(
             f"log_likelihood is a number for each of the {num} examples, got shape "
             f"{np.shape(log_likelihood)}"
         )
-    if hasattr(rows.example_posterior(), "num_strata"):
+    if as_posterior(rows.example_posterior()).num_strata is not None:
         raise InputError(
             f"{type(rows.example_posterior()).__name__} draws from its experts in turn: give the "
             "same posterior as a Mixture"

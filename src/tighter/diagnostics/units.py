@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import prior_if_any
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
 from tighter.diagnostics._against_prior import against_prior
@@ -277,7 +278,7 @@ def _encodings(rows: Rows) -> Float[Array, "examples latent"]:
 
 
 def _unit_kl(rows: Rows, model: Any) -> Float[np.ndarray, " latent"] | None:
-    pair = unit_pair(rows.example_posterior(), getattr(model, "prior", None))
+    pair = unit_pair(rows.example_posterior(), prior_if_any(model))
     if pair is None or not has_closed_form(*pair):
         return None
     return np.asarray(_mean_unit_kl(rows, pair[1]), np.float64)

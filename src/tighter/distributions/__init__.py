@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tighter._extras import check_installed
+from tighter._protocols import Posterior
 from tighter.distributions._checks import name_of
 from tighter.distributions.base_noise import from_uniform, num_noise
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.kl import entropy, has_closed_form, kl
 from tighter.distributions.mixture import Mixture
 from tighter.distributions.posterior import (
-    Posterior,
     check_posterior,
     draw,
     is_reparameterizable,

@@ -14,10 +14,11 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter._names import unknown
+from tighter._protocols import PosteriorHooks
 from tighter.distributions._flow_layers import Affine, Autoregressive, Spline, glorot
 
 
-class Flow(eqx.Module):
+class Flow(PosteriorHooks, eqx.Module):
     r"""$z = \mu + \sigma \odot T(\varepsilon; c)$ with $\varepsilon \sim \mathrm N(0, I)$.
 
     $\log q(z) = \log \mathrm N(\varepsilon; 0, I) - \log |\det T'(\varepsilon)| - \sum \log \sigma$

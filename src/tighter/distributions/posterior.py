@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
-
 import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree
 from numpyro.distributions import Distribution
 
+from tighter._protocols import Posterior, as_posterior
 from tighter.distributions.reparameterization import as_reparameterized
-
-
-@runtime_checkable
-class Posterior(Protocol):
-    """What an approximate posterior has: a density, and `rsample` or (without a path) `sample`.
-
-    Any pytree with these methods is one; so is a `numpyro.distributions.Distribution` with empty
-    batch shape. Its parameters are its inexact array leaves.
-    """
-
-    def log_prob(self, value: Any) -> Array:
-        """Log density of one latent, a scalar in nats."""
-        ...
 
 
 def is_reparameterizable(posterior: Posterior) -> bool:
@@ -48,13 +34,7 @@ def check_posterior(posterior: Posterior, *, needs_path: bool, estimator: str) -
         ValueError: If a numpyro posterior has a batch shape.
     """
     name = type(posterior).__name__
-    if not hasattr(posterior, "log_prob") or not (
-        hasattr(posterior, "rsample") or hasattr(posterior, "sample")
-    ):
-        raise TypeError(
-            "a posterior has log_prob(z) and rsample(key, sample_shape) or sample(key, "
-            f"sample_shape), got {name}"
-        )
+    as_posterior(posterior)
     if any(leaf is posterior for leaf in jax.tree.leaves(posterior)):
         raise TypeError(
             f"the posterior {name} is no pytree, so that its parameters can't be told from the "

@@ -8,6 +8,7 @@ from typing import Any
 import numpyro.distributions as dist
 from numpyro.distributions import Distribution
 
+from tighter._protocols import as_posterior
 from tighter.distributions._conditionals import location_scale
 from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.mixture import Mixture
@@ -42,8 +43,8 @@ def as_reparameterized(distribution: Any) -> Any | None:
     by ours, also under `to_event` and a transform; what else has `rsample` is returned as it is.
     """
     if not isinstance(distribution, Distribution):
-        can = hasattr(distribution, "rsample") and getattr(distribution, "has_rsample", True)
-        return distribution if can else None
+        hooks = as_posterior(distribution)
+        return None if hooks.rsample is None or not hooks.has_rsample else distribution
     if type(distribution) in _OURS:
         return _OURS[type(distribution)](distribution)
     if isinstance(distribution, dist.Independent):

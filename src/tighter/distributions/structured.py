@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from numpyro.distributions import Distribution
 
 from tighter._errors import InputError
+from tighter._protocols import Posterior, PosteriorHooks
 from tighter.distributions._conditionals import location_scale
 from tighter.distributions.mixture import Mixture
 from tighter.distributions.reparameterization import as_reparameterized
@@ -24,7 +25,7 @@ Latents = dict[str, Any]
 ABSENT = -1e30
 
 
-class Chain(eqx.Module):
+class Chain(PosteriorHooks, eqx.Module):
     r"""Chain of conditionals, $q(z_1)\, q(z_2 \mid z_1) \cdots$; z is a dict by name.
 
     A part is a distribution, or a function from the dict of the latents before it to one. Parts
@@ -92,7 +93,7 @@ class Chain(eqx.Module):
 
 
 def _given(part: Part, z: Latents) -> Any:
-    return part if hasattr(part, "log_prob") else part(z)
+    return part if isinstance(part, Posterior) else part(z)
 
 
 def _draw(posterior: Any, key: Key[Array, ""]) -> Any:
@@ -100,7 +101,7 @@ def _draw(posterior: Any, key: Key[Array, ""]) -> Any:
     return posterior.sample(key, ()) if moving is None else moving.rsample(key, ())
 
 
-class Experts(eqx.Module):
+class Experts(PosteriorHooks, eqx.Module):
     r"""Mixture of C experts with equal weights, drawn in turn: draw i is of expert i mod C.
 
     Every draw is weighed by the whole mixture, $\ell = \log p - \log \frac1C \sum_c q_c$. With K a
@@ -178,7 +179,7 @@ class Experts(eqx.Module):
         return self.mixture.rsample(key, sample_shape)
 
 
-class ExpertInTurn(eqx.Module):
+class ExpertInTurn(PosteriorHooks, eqx.Module):
     """A draw's posterior: drawn from one expert, weighed by the mixture."""
 
     components: Any

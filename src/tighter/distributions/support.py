@@ -19,6 +19,7 @@ from numpyro.distributions import Distribution, constraints, transforms
 
 from tighter._derivatives import without_derivative
 from tighter._errors import InputError
+from tighter._protocols import Posterior
 from tighter.distributions._checks import name_of
 from tighter.distributions.posterior import draw, stop_parameters
 from tighter.distributions.structured import Chain
@@ -128,7 +129,7 @@ def _each_part(posterior: Any) -> list[Any]:
     z = jax.lax.stop_gradient(draw(stop_parameters(posterior), key=jax.random.key(0)))
     before = [{name: z[name] for name in posterior.names[:i]} for i in range(len(posterior.parts))]
     parts = zip(posterior.parts, before, strict=True)
-    given = [part if hasattr(part, "log_prob") else part(those) for part, those in parts]
+    given = [part if isinstance(part, Posterior) else part(those) for part, those in parts]
     return [deep for part in given for deep in _each_part(part)]
 
 

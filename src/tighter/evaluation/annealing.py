@@ -17,6 +17,7 @@ from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._names import unknown
 from tighter._progress import progress_bar
+from tighter._protocols import ModelHooks, as_model, prior_if_any
 from tighter._summary import mean_of, quantity, summary
 from tighter.distributions import check_posterior, draw, name_of
 from tighter.evaluation.chains import Annealing, anneal_block
@@ -252,14 +253,14 @@ def _rising(temperatures: Float[np.ndarray, ...]) -> Float[np.ndarray, " steps_a
     return temperatures
 
 
-class _FromPrior(eqx.Module):
+class _FromPrior(ModelHooks, eqx.Module):
     """A model whose annealing starts at its prior."""
 
     model: Any
 
     @property
     def takes_missing(self) -> bool:
-        return bool(getattr(self.model, "takes_missing", False))
+        return as_model(self.model).takes_missing
 
     def log_joint(self, x: PyTree) -> Callable[[Any], Array]:
         return self.model.log_joint(x)
@@ -269,7 +270,7 @@ class _FromPrior(eqx.Module):
 
 
 def _from_prior(model: Any) -> _FromPrior:
-    if not hasattr(model, "prior"):
+    if prior_if_any(model) is None:
         raise InputError(
             f"start 'prior' is model.prior, and {type(model).__name__} has none: take 'posterior'"
         )

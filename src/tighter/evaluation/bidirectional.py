@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import as_model, prior_if_any
 from tighter._summary import mean_of, summary
 from tighter.distributions import draw
 from tighter.evaluation.annealing import AnnealedLogLikelihood, Transition, anneal, settle
@@ -129,8 +130,8 @@ def bidirectional(
     )
     if num_examples < 1:
         raise InputError(f"num_examples is at least 1, got {num_examples}")
-    for name in ("prior", "likelihood"):
-        if not hasattr(model, name):
+    for name, part in (("prior", prior_if_any(model)), ("likelihood", as_model(model).likelihood)):
+        if part is None:
             raise InputError(
                 f"examples are simulated from prior and likelihood, and {type(model).__name__} has "
                 f"no {name}: make it a LatentVariableModel"

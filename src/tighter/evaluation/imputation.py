@@ -13,6 +13,7 @@ from tighter._errors import InputError
 from tighter._examples import admitted, restored
 from tighter._programs import compiled
 from tighter._progress import follow
+from tighter._protocols import as_model
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
 from tighter.data import Dataset
@@ -117,7 +118,7 @@ def impute(
             "imputation takes num_samples and chunk_size of at least 1 and num_draws of at least "
             f"0, got {num_samples}, {chunk_size} and {num_draws}"
         )
-    if not (hasattr(model, "completion") and getattr(model, "takes_missing", False)):
+    if as_model(model).completion is None or not as_model(model).takes_missing:
         raise InputError(
             f"{type(model).__name__} was not made for missing entries: train it with "
             "--set model.missing=true, or observation=Missing(...)"

@@ -14,6 +14,7 @@ from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._programs import compiled
 from tighter._progress import follow
+from tighter._protocols import as_model
 from tighter._rows import Rows, rows_of_batch
 from tighter._summary import mean_of, summary
 from tighter.evaluation.groups import bootstrap_interval, jackknife
@@ -139,9 +140,7 @@ def log_likelihood(
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     """The posteriors of all examples, computed once, by the model's own q for scoring if any."""
     model, x, _ = admitted(model, x)
-    if hasattr(model, "for_scoring"):
-        model = model.for_scoring()
-    return compiled(rows_of_batch)(model, x, key=key)
+    return compiled(rows_of_batch)(as_model(model).for_scoring(), x, key=key)
 
 
 @compiled

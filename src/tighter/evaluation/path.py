@@ -14,6 +14,7 @@ from numpyro.distributions import Distribution, biject_to
 
 from tighter._errors import InputError
 from tighter._extras import check_installed
+from tighter._protocols import Posterior
 from tighter._rows import check_scalar
 from tighter.distributions import Chain, name_of
 
@@ -142,7 +143,7 @@ def _conditionals(chain: Chain, z: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Each latent's distribution given those before it, whose values are read as they come."""
     given: dict[str, Any] = {}
     for name, part in zip(chain.names, chain.parts, strict=True):
-        yield name, part if hasattr(part, "log_prob") else part(given)
+        yield name, part if isinstance(part, Posterior) else part(given)
         given = {**given, name: z[name]}
 
 

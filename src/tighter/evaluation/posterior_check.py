@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.examples import check_finite
 from tighter.distributions import draw
@@ -159,7 +160,7 @@ def weighed_draws(
     model: Any, data: PyTree, *, num_samples: int, key: Key[Array, ""]
 ) -> tuple[PyTree, Float[np.ndarray, " S"]]:
     """Draws of q with log p(data, θ) − log q(θ), in nats."""
-    check_finite(data, "data", missing=bool(getattr(model, "takes_missing", False)))
+    check_finite(data, "data", missing=as_model(model).takes_missing)
     draws, log_ratios = jax.device_get(_weighed(model, data, num_samples, key))
     return draws, np.asarray(log_ratios, np.float64)
 

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter._protocols import PosteriorHooks
+
 Latents = dict[str, Array]
 
 
-class GaussianLayers(eqx.Module):
+class GaussianLayers(PosteriorHooks, eqx.Module):
     r"""$\prod_i \mathrm N(z_i; \mu_i(z_{i-1}), \operatorname{diag} \sigma_i(z_{i-1})^2)$.
 
     Attributes:
@@ -31,11 +33,6 @@ class GaussianLayers(eqx.Module):
             index: Which layer, in the order of drawing.
             before: The layer drawn before it; None for the first.
         """
-
-    @property
-    def has_rsample(self) -> bool:
-        """Draws carry the derivative of every parameter."""
-        return True
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Latents:
         """A draw of every layer."""

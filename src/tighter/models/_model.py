@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Key, PyTree
 
+from tighter._protocols import ModelHooks
 from tighter.distributions import draw
 from tighter.models.observations import Missing
 
@@ -29,7 +30,7 @@ class Completion(NamedTuple):
     draw: Callable[[PyTree, Key[Array, ""]], Array]
 
 
-class LatentVariableModel(eqx.Module):
+class LatentVariableModel(ModelHooks, eqx.Module):
     """A prior p(z), a likelihood p(x|z) and an approximate posterior q(z|x), for one example.
 
     Any `eqx.Module` with `log_joint` and `posterior` serves the objectives and the log-likelihood;

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from tighter._errors import InputError
 from tighter._names import unknown
+from tighter._protocols import PosteriorHooks
 from tighter.distributions import draw, is_reparameterizable
 from tighter.models._model import Completion, ModelOnVAE
 from tighter.models.networks._layers import Linear
@@ -137,7 +138,7 @@ class MissingNotAtRandom(ModelOnVAE):
         return jnp.where(jnp.isnan(x), latents["x"], x)
 
 
-class MissingPosterior(eqx.Module):
+class MissingPosterior(PosteriorHooks, eqx.Module):
     """q(z|x) p(x_missing|z); the draw of x has unused numbers at observed entries too."""
 
     of_z: Any

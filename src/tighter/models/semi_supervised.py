@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from tighter._errors import InputError
 from tighter._examples import admitted
+from tighter._protocols import PosteriorHooks
 from tighter.data.dataset import relabeled
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
@@ -194,7 +195,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         return jax.nn.one_hot(label, len(self.frequencies))
 
 
-class LabelAndLatent(eqx.Module):
+class LabelAndLatent(PosteriorHooks, eqx.Module):
     """q(y|x) q(z|x, y), the label held where it is known; no path, as labels are discrete."""
 
     model: SemiSupervisedVAE

@@ -25,6 +25,7 @@ from numpyro.distributions import Distribution, Independent
 
 from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
+from tighter._protocols import as_model, prior_if_any
 from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
 from tighter.distributions import Posterior, draw, entropy, kl, name_of
@@ -230,12 +231,12 @@ class AnalyticKL(_ClosedForm):
 
     def batch(self, model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Float[Array, " batch"]:
         """The bound for each example of a batch, in nats."""
-        missing = [name for name in ("prior", "log_likelihood") if not hasattr(model, name)]
-        if missing:
+        prior, log_likelihood = prior_if_any(model), as_model(model).log_likelihood
+        if prior is None or log_likelihood is None:
             raise InputError(
                 f"AnalyticKL needs a model with prior and log_likelihood(x), and "
-                f"{type(model).__name__} has no {missing[0]}: derive it from LatentVariableModel, "
-                "or take Objective(ELBO())"
+                f"{type(model).__name__} has no {'prior' if prior is None else 'log_likelihood'}: "
+                "derive it from LatentVariableModel, or take Objective(ELBO())"
             )
         rows = rows_of_batch(model, xs, key=key)
         return self._bounds(

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from tighter._derivatives import tap, with_gradient_of
+from tighter._protocols import as_posterior
 from tighter._rows import check_scalar
 from tighter.bounds import Bound
 from tighter.distributions import (
@@ -84,7 +85,7 @@ def check_drawn(
     check_posterior(posterior, needs_path=estimator.uses_path, estimator=name)
     if not is_total_derivative:
         check_fixed_support(posterior, name, points=not estimator.path_is_model(bound))
-    strata = getattr(posterior, "num_strata", None)
+    strata = as_posterior(posterior).num_strata
     if strata is None:
         return
     if num_samples is None:
@@ -225,7 +226,7 @@ def tapped(log_joint_of, x, posterior, key, *zeros, score=False):
 
 def generalized(log_joint_of, x, posterior, key, *zeros):
     """A draw of another density than it is weighed by: −h goes along a path of its own."""
-    if not hasattr(posterior, "drawn_log_prob"):  # drawn from what it is weighed by
+    if as_posterior(posterior).drawn_log_prob is None:  # drawn from what it is weighed by
         return tapped(log_joint_of, x, posterior, key, *zeros)
     z = draw(posterior, key=key)
     stopped, other = stop_parameters(posterior), posterior.carry(z)

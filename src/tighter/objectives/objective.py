@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
+from tighter._protocols import Model, prior_if_any
 from tighter._resampling import systematic
 from tighter._rows import Rows, rows_of_batch
 from tighter.bounds import ELBO, IWAE, Bound, Custom, as_bound
@@ -43,19 +44,6 @@ from tighter.objectives.log_weights import (
 )
 
 LogJoint = Callable[[Any], Array]
-
-
-@runtime_checkable
-class Model(Protocol):
-    """What `Objective.batch` asks of a model, for one example x."""
-
-    def log_joint(self, x: Any) -> LogJoint:
-        """Z -> log p(x, z), a scalar in nats."""
-        ...
-
-    def posterior(self, x: Any) -> Posterior:
-        """q(z | x)."""
-        ...
 
 
 class Objective(eqx.Module):
@@ -186,7 +174,7 @@ class Objective(eqx.Module):
                 posterior has mass where the model's prior has none.
         """
         rows = rows_of_batch(model, xs, key=key)
-        check_supports(rows.example_posterior(), getattr(model, "prior", None))
+        check_supports(rows.example_posterior(), prior_if_any(model))
         return self._bounds(rows)
 
     def _bounds(self, rows: Rows) -> Float[Array, " batch"]:

@@ -20,6 +20,7 @@ from jaxtyping import Array, Key, PyTree
 from tighter._errors import InputError
 from tighter._examples import admitted, check_one_device, moved_back
 from tighter._lock import alone_in
+from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.objectives.objective import Objective
 from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
@@ -104,7 +105,7 @@ def fit(
 
     Args:
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; all its inexact arrays are
-            trained. `Steps` tells what else it may have: batch statistics, minibatches.
+            trained. what else it may have (batch statistics, minibatches) is in docs/models.md.
         data: Training examples: an array with leading axis N, a `Dataset`, or a pytree of arrays
             with the same leading axis, where an example has several parts.
         objective: The bound and the estimator of its gradient: an `Objective`, or an ELBO in closed
@@ -139,20 +140,20 @@ def fit(
         ...                 batch_size=100, key=jax.random.key(0))
     """
     check_one_device(model, "model")
-    scalars = hasattr(model, "minibatch_log_joint")
+    scalars = as_model(model).minibatch_log_joint is not None
     given = model
     model, xs, origin = admitted(model, data, "data", scalars=scalars)
     held_out = None
     if validation is not None:
         held_out = admitted(given, validation, "validation", scalars=scalars).xs
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
-    if held_out is not None and hasattr(model, "minibatch_log_joint"):
+    if held_out is not None and scalars:
         raise InputError(
             f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
             "bound of other data says nothing: leave validation out, and measure the predictive "
             "density of held-out data"
         )
-    if hasattr(model, "minibatch_log_joint"):
+    if scalars:
         _check_minibatches(objective, batch_size, leading_size(xs))
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, Key
 
 from tighter._errors import NonFiniteError
+from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 from tighter.models import LatentVariableModel
@@ -70,7 +71,7 @@ def explain(
 
 def _as_examples(model: Any, xs: Any) -> Any:
     """Where the data set is one example, every datum as a data set of its own."""
-    if not hasattr(model, "minibatch_log_joint"):
+    if as_model(model).minibatch_log_joint is None:
         return xs
     return jax.tree.map(lambda part: part[:, None], xs)
 
@@ -83,7 +84,7 @@ def _bad_terms(
     if own is not None:
         told = {"data": xs, **own(model, xs, key=key)._asdict()}
         return {name: _not_finite(term) for name, term in told.items()}
-    missing = bool(getattr(model, "takes_missing", False))
+    missing = as_model(model).takes_missing
 
     def bad(tree: Any) -> Bool[Array, ""]:
         leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]

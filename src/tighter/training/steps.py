@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import as_model, untrained_fields
 from tighter.objectives.objective import Objective
 
 Transform = Callable[..., Array]
@@ -96,18 +97,9 @@ class Steps(eqx.Module):
         keys: Random keys.
         average: Decay of the moving average of the arrays, in [0, 1); None for no average.
 
-    What a model, or a module within it, may have:
-
-        untrained: Names of its fields that no optimizer moves, such as a prior's numbers.
-
-    What a model may have beside `log_joint` and `posterior`:
-
-        in_training(xs, *, key): Itself as one step of training sees it: statistics of the batch,
-            dropout.
-        after_step(xs, *, key): Itself with the statistics that are averaged, and not trained, moved
-            on.
-        minibatch_log_joint(xs, num_examples): z -> log joint of the whole data set, estimated from
-            some of it. The data set is one example then, and the bound is that of all the data.
+    A model's own part in a step is in `ModelHooks`: `in_training`, `after_step` and
+    `minibatch_log_joint`; a model, or a module within it, names the fields that no optimizer moves
+    (`untrained_fields`).
     """
 
     static: PyTree
@@ -285,10 +277,12 @@ class Steps(eqx.Module):
 
     def _moved_on(self, arrays: PyTree, xs: PyTree, key: Key[Array, ""]) -> PyTree:
         model = eqx.combine(arrays, self.static)
-        if not hasattr(model, "after_step"):
-            return arrays
-        moved = model.after_step(xs, key=_model_key(key))
-        return jax.lax.stop_gradient(eqx.filter(moved, eqx.is_inexact_array))
+        moved = as_model(model).after_step(xs, key=_model_key(key))
+        return (
+            arrays
+            if moved is model
+            else jax.lax.stop_gradient(eqx.filter(moved, eqx.is_inexact_array))
+        )
 
     def _averaged(self, average: PyTree, arrays: PyTree, step: Int[Array, ""]) -> PyTree:
         """The average with a decay that grows to its own, so that the start is soon forgotten."""
@@ -302,16 +296,16 @@ def left_alone(tree: PyTree) -> PyTree:
     """Whether each leaf is of a field that its module names in `untrained`."""
 
     def is_told(node: Any) -> bool:
-        return node is not tree and bool(getattr(node, "untrained", ()))
+        return node is not tree and bool(untrained_fields(node))
 
     told = jax.tree.map(
         lambda node: left_alone(node) if is_told(node) else False, tree, is_leaf=is_told
     )
-    names = getattr(tree, "untrained", ())
+    names = untrained_fields(tree)
     if not names:
         return told
-    whole = [jax.tree.map(lambda _: True, getattr(tree, name)) for name in names]
-    return eqx.tree_at(lambda module: [getattr(module, name) for name in names], told, whole)
+    whole = [jax.tree.map(lambda _: True, vars(tree)[name]) for name in names]
+    return eqx.tree_at(lambda module: [vars(module)[name] for name in names], told, whole)
 
 
 def training_bounds(
@@ -329,16 +323,16 @@ def training_bounds(
     Returns:
         The bounds in nats.
     """
-    if hasattr(model, "in_training"):
-        model = model.in_training(xs, key=_model_key(key))
-    if not hasattr(model, "minibatch_log_joint"):
+    model = as_model(model).in_training(xs, key=_model_key(key))
+    minibatch_log_joint = as_model(model).minibatch_log_joint
+    if minibatch_log_joint is None:
         return objective.batch(model, xs, key=key)
     if not isinstance(objective, Objective):
         raise InputError(
             f"{type(model).__name__} is trained by an Objective (its latents belong to the whole "
             f"data set), got {type(objective).__name__}"
         )
-    log_joint = model.minibatch_log_joint(xs, num_examples)
+    log_joint = minibatch_log_joint(xs, num_examples)
     return objective(log_joint, model.posterior(xs), key=key)[None]
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Delta, Distribution, ImproperUniform, biject_to
 
 from tighter._errors import InputError
+from tighter._protocols import PosteriorHooks
 from tighter.distributions import Posterior, as_reparameterized, draw, stop_parameters
 from tighter.models.bayesian._bijections import from_support, to_support
 from tighter.models.bayesian._masks import without_numpyro_masks
@@ -153,7 +154,7 @@ class ParameterPrior(eqx.Module):
         return jax.tree.map(function, self.parts, values, is_leaf=_is_distribution)
 
 
-class ParameterPosterior(eqx.Module):
+class ParameterPosterior(PosteriorHooks, eqx.Module):
     r"""$\theta = T(m + S v)$ with v from a distribution over real numbers and T onto the support.
 
     $\log q(\theta) = \log q(v) - \log |\det S| - \log |\det T'|$.

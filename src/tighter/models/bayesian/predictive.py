@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.examples import checked_examples
 
@@ -97,8 +98,7 @@ def likelihood_blocks(model: Any, draws: PyTree, data: PyTree) -> Any:
     Raises:
         InputError: If the data are none, not finite, or their leading axes differ.
     """
-    missing = bool(getattr(model, "takes_missing", False))
-    data = checked_examples(data, "data", missing=missing, scalars=True)
+    data = checked_examples(data, "data", missing=as_model(model).takes_missing, scalars=True)
     num_data = len(jax.tree.leaves(data)[0])
     size = max(1, min(num_data, _NUMBERS // num_draws(draws)))
     data = jax.tree.map(jnp.asarray, data)

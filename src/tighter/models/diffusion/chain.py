@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Normal
 
+from tighter._protocols import PosteriorHooks
 from tighter.models.diffusion.schedules import signal_and_noise
 
 
@@ -49,7 +50,7 @@ class Known(eqx.Module):
         return self.x
 
 
-class ReverseChain(eqx.Module):
+class ReverseChain(PosteriorHooks, eqx.Module):
     r"""$z_1 \sim \mathrm N(m, s^2)$, then $z_s \sim q(z_s \mid z_t, \hat x(z_t))$ down to $z_0$.
 
     Both the prior of a diffusion model, whose $\hat x$ is the denoiser's, and its posterior, whose

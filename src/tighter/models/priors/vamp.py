@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from tighter._errors import InputError
+from tighter._protocols import PosteriorHooks
 from tighter.distributions import Posterior, draw
 from tighter.models._families import PosteriorFamily, PriorFamily, check_count
 from tighter.models._space import Space
@@ -87,7 +88,7 @@ class VampPrior(PriorFamily):
         return PosteriorsInEqualParts(model.family, jax.vmap(model.encoder)(self.pseudo_inputs))
 
 
-class PosteriorsInEqualParts(eqx.Module):
+class PosteriorsInEqualParts(PosteriorHooks, eqx.Module):
     """The mixture with equal weights of a family's members.
 
     Attributes:
