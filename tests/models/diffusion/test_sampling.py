@@ -28,8 +28,7 @@ from tighter.models.diffusion import (
     LinearSchedule,
     UNet,
 )
-from tighter.models.diffusion.denoisers import denoiser_from_name
-from tighter.models.diffusion.features import fourier_features
+from tighter.models.diffusion.denoisers import denoiser_from_name, fourier_features
 from tighter.models.diffusion.schedules import signal_and_noise
 
 KEY = jax.random.key(5)

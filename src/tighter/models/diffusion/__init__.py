@@ -2,7 +2,7 @@
 
 from tighter.models.diffusion.bound import DiffusionBound
 from tighter.models.diffusion.chain import ReverseChain
-from tighter.models.diffusion.denoisers import DENOISERS, MLPDenoiser
+from tighter.models.diffusion.denoisers import DENOISERS, MLPDenoiser, UNet
 from tighter.models.diffusion.imputation import Completed
 from tighter.models.diffusion.model import DiffusionModel
 from tighter.models.diffusion.predictions import PREDICTIONS, Prediction
@@ -16,7 +16,6 @@ from tighter.models.diffusion.schedules import (
     Schedule,
 )
 from tighter.models.diffusion.terms import DiffusionTerms, diffusion_terms
-from tighter.models.diffusion.unet import UNet
 
 __all__ = [
     "DENOISERS",

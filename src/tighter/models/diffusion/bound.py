@@ -11,21 +11,19 @@ In terms of the noise: T/2 (exp(log SNR(s) - log SNR(t)) - 1) |e - e^|^2 and -1/
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter._checks import check_counts, require
 from tighter._derivatives import with_second_path
-from tighter._errors import InputError
 from tighter.distributions import stop_parameters
 from tighter.gradients import Bias
+from tighter.models.diffusion.model import DiffusionModel
 from tighter.models.diffusion.schedules import Schedule, signal_and_noise
-
-if TYPE_CHECKING:
-    from tighter.models.diffusion.model import DiffusionModel
 
 
 class Terms(NamedTuple):
@@ -81,10 +79,8 @@ class DiffusionBound(eqx.Module):
 
     def __check_init__(self) -> None:
         """Refuse a bound without times."""
-        if isinstance(self.num_times, bool) or not isinstance(self.num_times, int):
-            raise InputError(f"num_times is a whole number, got {self.num_times!r}")
-        if self.num_times < 1:
-            raise InputError(f"num_times is at least 1, got {self.num_times}")
+        require(self.num_times is not None, "num_times is a whole number, got None")
+        check_counts(num_times=self.num_times)
 
     @property
     def num_samples(self) -> int:

@@ -12,18 +12,33 @@ from jaxtyping import Array, Float, Key
 from numpyro.distributions import Normal
 
 from tighter._protocols import PosteriorHooks
-from tighter.models.diffusion.schedules import signal_and_noise
+from tighter.models.diffusion.schedules import Example, Scalar, signal_and_noise
+
+
+class Units(NamedTuple):
+    """Location and scale of the data, in the shape of x."""
+
+    location: Example
+    scale: Example
+
+    def standardized(self, x: Example) -> Example:
+        """An example in these units."""
+        return (x - self.location) / self.scale
+
+    def restored(self, u: Example) -> Example:
+        """An example in x's units, from standard ones."""
+        return self.location + self.scale * u
 
 
 class Step(NamedTuple):
     """z_s given z_t and x, for s < t: N(keep · z_t + add · x, scale²)."""
 
-    keep: Float[Array, ""]
-    add: Float[Array, ""]
-    scale: Float[Array, ""]
+    keep: Scalar
+    add: Scalar
+    scale: Scalar
 
 
-def step_between(later: Float[Array, ""], earlier: Float[Array, ""]) -> Step:
+def step_between(later: Scalar, earlier: Scalar) -> Step:
     r"""One step of $q(z_s \mid z_t, x)$ from the log SNRs at t (`later`) and s.
 
     With $c = 1 - \mathrm{SNR}(t) / \mathrm{SNR}(s)$: keep $(1 - c) \alpha_s / \alpha_t$, add
@@ -43,9 +58,9 @@ def step_between(later: Float[Array, ""], earlier: Float[Array, ""]) -> Step:
 class Known(eqx.Module):
     """The denoiser that knows the example: with it the chain is q(z|x)."""
 
-    x: Float[Array, ...]
+    x: Example
 
-    def __call__(self, z: Float[Array, ...], log_snr: Float[Array, ""]) -> Float[Array, ...]:
+    def __call__(self, z: Example, log_snr: Scalar) -> Example:
         """The example."""
         return self.x
 
@@ -65,14 +80,14 @@ class ReverseChain(PosteriorHooks, eqx.Module):
 
     denoise: Callable[[Array, Array], Array]
     log_snrs: Float[Array, " levels"]
-    location: Float[Array, ...]
-    scale: Float[Array, ""]
+    location: Example
+    scale: Scalar
 
-    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Float[Array, ...]:
+    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Example:
         """Draws of the chain."""
         return self.rsample(key, sample_shape)
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Float[Array, ...]:
+    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Example:
         """Draws of the chain, with the derivatives that pass down it."""
         if sample_shape:
             keys = jax.random.split(key, sample_shape[0])
@@ -90,7 +105,7 @@ class ReverseChain(PosteriorHooks, eqx.Module):
         _, others = jax.lax.scan(down, last, inputs, reverse=True)
         return jnp.concatenate([others, last[None]])
 
-    def log_prob(self, value: Float[Array, ...]) -> Float[Array, ""]:
+    def log_prob(self, value: Example) -> Scalar:
         """Log density of a whole chain, in nats; all steps at once."""
 
         def step(z: Array, below: Array, later: Array, earlier: Array) -> Array:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Key
+from jaxtyping import Array, Float, Key
 from numpyro.distributions import Normal
 
-from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._resampling import systematic
 from tighter._summary import quantity, summary
-from tighter.models.diffusion.chain import step_between
-from tighter.models.diffusion.sampling import (
-    check_levels,
-    check_steps,
-    log_snrs_of,
-    steps_or_own,
-)
-from tighter.models.diffusion.schedules import signal_and_noise
-
-if TYPE_CHECKING:
-    from tighter.models.diffusion.model import DiffusionModel
+from tighter.models.diffusion.chain import Units, step_between
+from tighter.models.diffusion.schedules import Example, Scalar, signal_and_noise
 
 
 class Completed(NamedTuple):
@@ -44,83 +35,55 @@ class Completed(NamedTuple):
     log_likelihood: np.ndarray
 
     def __repr__(self) -> str:
-        told = f"{len(self.values):,} examples, {len(self.draws):,} draws of each"
-        return summary(self, told, f"least ESS {quantity(np.min(self.ess))}")
-
-
-def complete(
-    model: DiffusionModel,
-    xs: ArrayLike,
-    *,
-    num_particles: int = 64,
-    num_steps: Any = None,
-    schedule: Any = None,
-    key: Key[Array, ""],
-) -> Completed:
-    """Draw the missing entries of examples given the others (inpainting).
-
-    The observed entries' chain is drawn once from q, which is known. The particles draw the missing
-    entries' chain from the model's steps beside it, are weighted by how well the observed entries'
-    next step was foreseen, and are resampled where few bear the weight.
-
-    What it is: exact in the limit of many particles where the model's chain is the one that its
-    data would have (a denoiser without error, many steps). What it is not: exact for any denoiser;
-    nor, with one particle, more than the replacement of the observed entries, which does not look
-    ahead and is biased however many the steps. The likelihood's estimate is unbiased for any.
-
-    Args:
-        model: The model.
-        xs: Examples (N, *shape); missing entries NaN.
-        num_particles: Particles an example.
-        num_steps: Steps of the chain; the model's if left out, or 256 in continuous time.
-        schedule: Name or function of the levels gone through; the model's if left out.
-        key: Random key.
-
-    Raises:
-        InputError: If a number is below 1, or examples don't fit the model.
-
-    References:
-        Trippe et al., "Diffusion probabilistic modeling of protein backbones in 3D for the
-        motif-scaffolding problem", 2023, algorithm 2 (SMCDiff).
-    """
-    num_particles = check_steps(num_particles, "num_particles")
-    num_steps = steps_or_own(num_steps, model)
-    xs = jnp.asarray(xs, float)
-    model.check_examples(xs)
-    if bool(jnp.any(jnp.isinf(xs))):
-        raise InputError("examples hold infinite entries: write NaN for what is missing")
-    log_snrs = check_levels(log_snrs_of(model.levels(schedule), num_steps))
-    draws, ess, log_likelihood = _filtered(model, xs, log_snrs, num_particles, key)
-    draws = np.moveaxis(np.asarray(draws), 1, 0)
-    observed = ~np.isnan(xs)
-    values = np.where(observed, xs, draws.mean(axis=0))
-    return Completed(values, draws, np.asarray(ess), np.asarray(log_likelihood))
+        text = f"{len(self.values):,} examples, {len(self.draws):,} draws of each"
+        return summary(self, text, f"least ESS {quantity(np.min(self.ess))}")
 
 
 @compiled
-def _filtered(
-    model: DiffusionModel,
+def filtered(
+    denoised: Callable[[Array, Array], Array],
+    units: Units,
     xs: Float[Array, "batch ..."],
     log_snrs: Float[Array, " levels"],
     num_particles: int,
     key: Key[Array, ""],
 ) -> tuple[Array, Array, Array]:
-    keys = jax.random.split(key, xs.shape[0])
-    return jax.lax.map(
-        lambda both: _filter(model, both[0], log_snrs, num_particles, both[1]), (xs, keys)
-    )
+    """Draws, least effective number of particles and log p̂(observed) of each example.
+
+    The observed entries' chain is drawn once from q, which is known. The particles draw the missing
+    entries' chain from the model's steps beside it, are weighted by how well the observed entries'
+    next step was foreseen, and are resampled where few bear the weight.
+
+    Args:
+        denoised: (z_t, log SNR) -> x̂.
+        units: Of the examples.
+        xs: Examples, missing entries NaN.
+        log_snrs: The levels of the chain.
+        num_particles: Particles an example.
+        key: Random key.
+
+    References:
+        Trippe et al., "Diffusion probabilistic modeling of protein backbones in 3D for the
+        motif-scaffolding problem", 2023, algorithm 2 (SMCDiff).
+    """
+
+    def of_example(both: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        return _filter(denoised, units, both[0], log_snrs, num_particles, both[1])
+
+    return jax.lax.map(of_example, (xs, jax.random.split(key, xs.shape[0])))
 
 
 def _filter(
-    model: DiffusionModel,
-    x: Float[Array, ...],
+    denoised: Callable[[Array, Array], Array],
+    units: Units,
+    x: Example,
     log_snrs: Float[Array, " levels"],
     num_particles: int,
     key: Key[Array, ""],
 ) -> tuple[Array, Array, Array]:
-    """Draws, least effective number of particles and log p̂(observed) of one example."""
+    """Those of one example."""
     observed = ~jnp.isnan(x)
-    u = jnp.where(observed, model.standardized(jnp.where(observed, x, 0.0)), 0.0)
+    u = jnp.where(observed, units.standardized(jnp.where(observed, x, 0.0)), 0.0)
     first_key, scan_key, resample_key, last_key = jax.random.split(key, 4)
 
     def noise(key: Key[Array, ""]) -> Float[Array, "particles ..."]:
@@ -141,7 +104,7 @@ def _filter(
         z, log_weights, total, least = carry
         later, earlier, key = inputs
         noise_key, pick_key = jax.random.split(key)
-        clean = jax.vmap(model.denoised, (0, None))(z, later)
+        clean = jax.vmap(denoised, (0, None))(z, later)
         step, drawn = step_between(later, earlier), noise(noise_key)
         aim = jnp.where(observed[None], u[None], clean)
         z = step.keep * z + step.add * aim + step.scale * drawn
@@ -162,21 +125,20 @@ def _filter(
     z, log_weights, total, least = carry
     # To x: p(x|z_0) of the observed entries, in x's own units.
     alpha, sigma = signal_and_noise(log_snrs[0])
-    _, scale = model.units
     unit = (alpha * u[None] - z) / sigma
     log_weights = log_weights + over_observed(
-        _log_normal(unit) - jnp.log(sigma / alpha) - jnp.log(scale)[None]
+        _log_normal(unit) - jnp.log(sigma / alpha) - jnp.log(units.scale)[None]
     )
     z, _, total, ess = _resampled(z, log_weights, total, always=True, key=resample_key)
     missing = (z + sigma * jax.random.normal(last_key, z.shape)) / alpha
-    draws = jnp.where(observed[None], x[None], jax.vmap(model.restored)(missing))
+    draws = jnp.where(observed[None], x[None], jax.vmap(units.restored)(missing))
     return draws, jnp.minimum(least, ess), total
 
 
 def _resampled(
     z: Float[Array, "particles ..."],
     log_weights: Float[Array, " particles"],
-    total: Float[Array, ""],
+    total: Scalar,
     *,
     always: bool = False,
     key: Key[Array, ""],
@@ -187,7 +149,7 @@ def _resampled(
     weights = jax.nn.softmax(log_weights)
     ess = 1 / jnp.sum(weights**2)
     picked, _ = systematic(weights, num, key=key)
-    few: Bool[Array, ""] = jnp.asarray(always) | (ess < 0.5 * num)
+    few = jnp.asarray(always) | (ess < 0.5 * num)
     return (
         jnp.where(few, z[picked], z),
         jnp.where(few, 0.0, log_weights),

@@ -13,28 +13,36 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 from numpyro.distributions import Distribution, Normal
 
+from tighter._checks import check_counts, require
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.models._model import LatentVariableModel
-from tighter.models.diffusion.chain import Known, ReverseChain
+from tighter.models.diffusion.chain import Known, ReverseChain, Units
 from tighter.models.diffusion.denoisers import Denoiser, denoiser_from_name
-from tighter.models.diffusion.imputation import Completed, complete
-from tighter.models.diffusion.predictions import Prediction, prediction_from_name
+from tighter.models.diffusion.imputation import Completed, filtered
+from tighter.models.diffusion.predictions import PREDICTIONS, Prediction
 from tighter.models.diffusion.sampling import (
     SAMPLERS,
-    check_levels,
-    check_steps,
-    log_snrs_of,
-    optional_steps,
+    STEPS_IN_CONTINUOUS_TIME,
+    Denoised,
     samples,
-    steps_or_own,
 )
 from tighter.models.diffusion.schedules import (
+    Example,
+    Scalar,
     Schedule,
     as_schedule,
+    check_levels,
     check_times,
+    log_snrs_of,
     signal_and_noise,
 )
+
+
+def _count(number: Any, name: str = "num_steps") -> int:
+    require(number is not None, f"{name} is a whole number of at least 1, got None")
+    check_counts(**{name: number})
+    return int(number)
 
 
 class DiffusionModel(LatentVariableModel):
@@ -70,9 +78,11 @@ class DiffusionModel(LatentVariableModel):
     denoiser: Denoiser
     schedule: Schedule
     prediction: Prediction
-    location: Float[Array, ...]
-    scale: Float[Array, ...]
-    num_steps: int | None = eqx.field(default=None, static=True, converter=optional_steps)
+    location: Example
+    scale: Example
+    num_steps: int | None = eqx.field(
+        default=None, static=True, converter=lambda steps: None if steps is None else _count(steps)
+    )
 
     @classmethod
     def create(
@@ -107,6 +117,8 @@ class DiffusionModel(LatentVariableModel):
             InputError: If a name is unknown, a size below one, the schedule does not fall, or the
                 denoiser's output has another shape than z.
         """
+        if prediction not in PREDICTIONS:
+            raise unknown("prediction", prediction, PREDICTIONS)
         denoiser_key, schedule_key = jax.random.split(key)
         if isinstance(denoiser, str):
             denoiser = denoiser_from_name(
@@ -115,16 +127,17 @@ class DiffusionModel(LatentVariableModel):
         model = cls(
             denoiser,
             as_schedule(schedule, key=schedule_key),
-            prediction_from_name(prediction),
+            PREDICTIONS[prediction],
             jnp.zeros(tuple(shape)),
             jnp.ones(tuple(shape)),
         )
         output = jax.eval_shape(denoiser, model.location, jnp.zeros(()))
-        if getattr(output, "shape", None) != model.location.shape:
-            raise InputError(
-                f"a denoiser's output has the shape of z, {model.location.shape}, got "
-                f"{getattr(output, 'shape', output)}: mend the denoiser"
-            )
+        shape = output.shape if isinstance(output, jax.ShapeDtypeStruct) else output
+        require(
+            shape == model.location.shape,
+            f"a denoiser's output has the shape of z, {model.location.shape}, got {shape}: mend "
+            "the denoiser",
+        )
         return model if num_steps is None else model.discretized(num_steps)
 
     def initialized_from(self, xs: Any) -> DiffusionModel:
@@ -141,10 +154,10 @@ class DiffusionModel(LatentVariableModel):
         """
         xs = np.asarray(xs)
         self.check_examples(xs)
-        if not np.isfinite(xs).all():
-            raise InputError(
-                "training examples hold entries that are not finite: drop or fill them"
-            )
+        require(
+            np.isfinite(xs).all(),
+            "training examples hold entries that are not finite: drop or fill them",
+        )
         axes = 0 if xs.ndim == 2 else None
         location = np.mean(xs, axis=axes, dtype=np.float64)
         scale = np.std(xs, axis=axes, dtype=np.float64)
@@ -162,7 +175,7 @@ class DiffusionModel(LatentVariableModel):
             InputError: If T is no whole number of at least 1, or the schedule doesn't fall at a
                 step.
         """
-        num_steps = check_steps(num_steps)
+        num_steps = _count(num_steps)
         check_levels(log_snrs_of(self.schedule, num_steps))
         return dataclasses.replace(self, num_steps=num_steps)
 
@@ -176,11 +189,15 @@ class DiffusionModel(LatentVariableModel):
         zeros = jnp.zeros_like(self.location)
         return ReverseChain(self.denoised, self._chain_levels(), zeros, jnp.ones(()))
 
-    def likelihood(self, z: Float[Array, ...]) -> Distribution:
+    def likelihood(self, z: Example) -> Distribution:
         """p(x|z_0), of a whole chain z."""
-        return self._given_first(z[0])
+        alpha, sigma = signal_and_noise(self.schedule.log_snr(jnp.asarray(0.0)))
+        mean = self.restored(z[0] / alpha)
+        return Normal(mean, self.units.scale * sigma / alpha, validate_args=False).to_event(
+            mean.ndim
+        )
 
-    def posterior(self, x: Float[Array, ...]) -> ReverseChain:
+    def posterior(self, x: Example) -> ReverseChain:
         """q(z|x), which is fixed.
 
         Raises:
@@ -190,12 +207,12 @@ class DiffusionModel(LatentVariableModel):
         alpha, sigma = signal_and_noise(log_snrs[-1])
         return ReverseChain(Known(u), log_snrs, alpha * u, sigma)
 
-    def log_joint(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
+    def log_joint(self, x: Example) -> Callable[[Array], Array]:
         """The function z -> log p(x, z), in nats."""
         prior = self.prior
         return lambda z: prior.log_prob(z) + self.likelihood(z).log_prob(x)
 
-    def diffused(self, x: Float[Array, ...], time: ArrayLike) -> Distribution:
+    def diffused(self, x: Example, time: ArrayLike) -> Distribution:
         """q(z_t|x) at one time.
 
         Raises:
@@ -205,7 +222,7 @@ class DiffusionModel(LatentVariableModel):
         mean = alpha * self.standardized(x)
         return Normal(mean, sigma, validate_args=False).to_event(mean.ndim)
 
-    def denoised(self, z: Float[Array, ...], log_snr: Float[Array, ""]) -> Float[Array, ...]:
+    def denoised(self, z: Example, log_snr: Scalar) -> Example:
         """The estimate of the standardized example from a latent at a level of noise."""
         return self.prediction.clean(z, self.denoiser(z, log_snr), log_snr)
 
@@ -239,36 +256,68 @@ class DiffusionModel(LatentVariableModel):
         """
         if method not in SAMPLERS:
             raise unknown("sampler", method, SAMPLERS)
-        n, num_steps = check_steps(n, "n"), steps_or_own(num_steps, self)
-        log_snrs = log_snrs_of(self.levels(schedule), num_steps)
+        num, log_snrs = _count(n, "n"), self._levels(schedule, num_steps)
         chain_key, last_key = jax.random.split(key)
-        firsts = samples(self, log_snrs, SAMPLERS[method], n, chain_key)
+        denoised = Denoised(self.denoiser, self.prediction)
+        firsts = samples(denoised, self.location, log_snrs, SAMPLERS[method], num, chain_key)
         alpha, sigma = signal_and_noise(log_snrs[0])
         if method == "ancestral":
             firsts = firsts + sigma * jax.random.normal(last_key, firsts.shape, firsts.dtype)
         return jax.vmap(self.restored)(firsts / alpha)
 
-    def complete(self, xs: ArrayLike, **options: Any) -> Completed:
-        """Missing entries (NaN) drawn given the others: `complete` with its options."""
-        return complete(self, xs, **options)
+    def complete(
+        self,
+        xs: ArrayLike,
+        *,
+        num_particles: int = 64,
+        num_steps: Any = None,
+        schedule: Any = None,
+        key: Key[Array, ""],
+    ) -> Completed:
+        """Draw the missing entries of examples given the others (inpainting), by a particle filter.
 
-    def standardized(self, x: Float[Array, ...]) -> Float[Array, ...]:
+        What it is: exact in the limit of many particles where the model's chain is the one that its
+        data would have (a denoiser without error, many steps). What it is not: exact for any
+        denoiser; nor, with one particle, more than the replacement of the observed entries, which
+        does not look ahead and is biased however many the steps. The likelihood's estimate is
+        unbiased for any.
+
+        Args:
+            xs: Examples (N, *shape); missing entries NaN.
+            num_particles: Particles an example.
+            num_steps: Steps of the chain; the model's if left out, or 256 in continuous time.
+            schedule: Name or function of the levels gone through; the model's if left out.
+            key: Random key.
+
+        Raises:
+            InputError: If a number is below 1, or examples don't fit the model.
+
+        References:
+            Trippe et al., "Diffusion probabilistic modeling of protein backbones in 3D for the
+            motif-scaffolding problem", 2023, algorithm 2 (SMCDiff).
+        """
+        num_particles = _count(num_particles, "num_particles")
+        xs = jnp.asarray(xs, float)
+        self.check_examples(xs)
+        require(
+            not jnp.any(jnp.isinf(xs)),
+            "examples hold infinite entries: write NaN for what is missing",
+        )
+        log_snrs = check_levels(self._levels(schedule, num_steps))
+        draws, ess, log_likelihood = map(
+            np.asarray, filtered(self.denoised, self.units, xs, log_snrs, num_particles, key)
+        )
+        draws = np.moveaxis(draws, 1, 0)
+        values = np.where(np.isnan(xs), draws.mean(axis=0), xs)
+        return Completed(values, draws, ess, log_likelihood)
+
+    def standardized(self, x: Example) -> Example:
         """An example in units of the data's location and scale."""
-        location, scale = self.units
-        return (x - location) / scale
+        return self.units.standardized(x)
 
-    def restored(self, u: Float[Array, ...]) -> Float[Array, ...]:
+    def restored(self, u: Example) -> Example:
         """An example in x's units, from standard ones."""
-        location, scale = self.units
-        return location + scale * u
-
-    def levels(self, schedule: Any) -> Schedule:
-        """The model's schedule, or another between its ends."""
-        if schedule is None:
-            return self.schedule
-        with jax.ensure_compile_time_eval():
-            first, last = (float(self.schedule.log_snr(jnp.asarray(end))) for end in (0.0, 1.0))
-        return as_schedule(schedule, largest=first, smallest=last)
+        return self.units.restored(u)
 
     def check_examples(self, xs: Any) -> None:
         """Refuse what is no batch of examples.
@@ -277,27 +326,21 @@ class DiffusionModel(LatentVariableModel):
             InputError: If it is empty, or of another shape than the model.
         """
         shape = tuple(np.shape(xs))
-        if not shape or shape[0] == 0 or shape[1:] != self.location.shape:
-            raise InputError(
-                f"a batch is an array (N, *{self.location.shape}) of one example or more, got "
-                f"shape {shape}: make the model for the examples' shape"
-            )
+        require(
+            shape and shape[0] > 0 and shape[1:] == self.location.shape,
+            f"a batch is an array (N, *{self.location.shape}) of one example or more, got "
+            f"shape {shape}: make the model for the examples' shape",
+        )
 
     @property
-    def units(self) -> tuple[Float[Array, ...], Float[Array, ...]]:
+    def units(self) -> Units:
         """Location and scale of the data, without a derivative."""
-        return jax.lax.stop_gradient((self.location, self.scale))
+        return jax.lax.stop_gradient(Units(self.location, self.scale))
 
     @property
-    def log_volume(self) -> Float[Array, ""]:
+    def log_volume(self) -> Scalar:
         """Sum of the logarithms of the scale, which brings densities back to x's units."""
-        return jnp.sum(jnp.log(self.units[1]))
-
-    def _given_first(self, first: Float[Array, ...]) -> Distribution:
-        alpha, sigma = signal_and_noise(self.schedule.log_snr(jnp.asarray(0.0)))
-        _, scale = self.units
-        mean = self.restored(first / alpha)
-        return Normal(mean, scale * sigma / alpha, validate_args=False).to_event(mean.ndim)
+        return jnp.sum(jnp.log(self.units.scale))
 
     def _chain_levels(self) -> Float[Array, " levels"]:
         if self.num_steps is None:
@@ -306,3 +349,13 @@ class DiffusionModel(LatentVariableModel):
                 "model.discretized(T), or DiffusionBound and diffusion_terms, which need none"
             )
         return log_snrs_of(self.schedule, self.num_steps)
+
+    def _levels(self, schedule: Any, num_steps: Any) -> Float[Array, " levels"]:
+        """Levels of a schedule between the ends of the model's, or of the model's own."""
+        own = self.num_steps or STEPS_IN_CONTINUOUS_TIME
+        steps = own if num_steps is None else _count(num_steps)
+        if schedule is None:
+            return log_snrs_of(self.schedule, steps)
+        with jax.ensure_compile_time_eval():
+            first, last = (float(self.schedule.log_snr(jnp.asarray(end))) for end in (0.0, 1.0))
+        return log_snrs_of(as_schedule(schedule, largest=first, smallest=last), steps)

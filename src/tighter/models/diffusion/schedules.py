@@ -14,9 +14,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from tighter._checks import check_counts, require
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.distributions import stop_parameters
+
+Example = Float[Array, "..."]
+Scalar = Float[Array, ""]
 
 LARGEST, SMALLEST = 13.3, -5.0
 _CHECKED_TIMES = 1001
@@ -30,7 +34,7 @@ class Schedule(eqx.Module):
     """
 
     @abc.abstractmethod
-    def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def log_snr(self, time: Scalar) -> Scalar:
         """λ at one time, which is not checked."""
 
     def parts(self) -> tuple[Schedule, Schedule | None]:
@@ -41,7 +45,7 @@ class Schedule(eqx.Module):
         """
         return self, None
 
-    def with_slope(self, time: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def with_slope(self, time: Scalar) -> tuple[Scalar, Scalar]:
         """λ and dλ/dt at one time, which is not checked."""
         return jax.jvp(self.log_snr, (time,), (jnp.ones_like(time),))
 
@@ -55,7 +59,18 @@ class Schedule(eqx.Module):
         return jax.vmap(self.log_snr)(times.reshape(-1)).reshape(times.shape)
 
 
-class LinearSchedule(Schedule):
+class _Between(Schedule):
+    """A curve between two ends."""
+
+    largest: float = eqx.field(default=LARGEST, static=True, converter=float)
+    smallest: float = eqx.field(default=SMALLEST, static=True, converter=float)
+
+    def __check_init__(self) -> None:
+        """Refuse ends between which nothing falls."""
+        _check_ends(self.largest, self.smallest)
+
+
+class LinearSchedule(_Between):
     """A straight line.
 
     Args:
@@ -66,19 +81,12 @@ class LinearSchedule(Schedule):
         InputError: If the ends are no numbers, or λ doesn't fall.
     """
 
-    largest: float = eqx.field(default=LARGEST, static=True, converter=float)
-    smallest: float = eqx.field(default=SMALLEST, static=True, converter=float)
-
-    def __check_init__(self) -> None:
-        """Refuse ends between which nothing falls."""
-        _check_ends(self.largest, self.smallest)
-
-    def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def log_snr(self, time: Scalar) -> Scalar:
         """The line at one time."""
         return self.largest + (self.smallest - self.largest) * time
 
 
-class CosineSchedule(Schedule):
+class CosineSchedule(_Between):
     r"""$\alpha = \cos\varphi$, with the angle $\varphi$ linear in t: $\lambda = -2\log\tan\varphi$.
 
     Good levels for drawing samples. As a schedule of training its bound is noisy: λ falls so fast
@@ -95,14 +103,7 @@ class CosineSchedule(Schedule):
         Nichol & Dhariwal, "Improved denoising diffusion probabilistic models", 2021, eq. 17.
     """
 
-    largest: float = eqx.field(default=LARGEST, static=True, converter=float)
-    smallest: float = eqx.field(default=SMALLEST, static=True, converter=float)
-
-    def __check_init__(self) -> None:
-        """Refuse ends between which nothing falls."""
-        _check_ends(self.largest, self.smallest)
-
-    def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def log_snr(self, time: Scalar) -> Scalar:
         """The curve at one time."""
         first, last = (math.atan(math.exp(-end / 2)) for end in (self.largest, self.smallest))
         return -2 * jnp.log(jnp.tan(first + (last - first) * time))
@@ -128,8 +129,8 @@ class LearnedSchedule(Schedule):
         Kingma, Salimans, Poole & Ho, "Variational diffusion models", 2021, app. H and I.2.
     """
 
-    largest: Float[Array, ""]
-    smallest: Float[Array, ""]
+    largest: Scalar
+    smallest: Scalar
     log_heights: Float[Array, " units"]
     log_slopes: Float[Array, " units"]
     offsets: Float[Array, " units"]
@@ -158,8 +159,7 @@ class LearnedSchedule(Schedule):
             InputError: If the ends are no numbers, λ doesn't fall, or there is no unit.
         """
         _check_ends(largest, smallest)
-        if num_units < 1:
-            raise InputError(f"a learned schedule has one unit or more, got {num_units}")
+        check_counts(num_units=num_units)
         slopes = jnp.full(num_units, 10.0)
         return cls(
             jnp.asarray(largest, float),
@@ -170,7 +170,7 @@ class LearnedSchedule(Schedule):
             trained_ends=trained_ends,
         )
 
-    def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def log_snr(self, time: Scalar) -> Scalar:
         """The network between the ends at one time."""
         largest, smallest = self.largest, self.smallest
         if not self.trained_ends:
@@ -193,7 +193,7 @@ class LearnedSchedule(Schedule):
         of_variance = eqx.tree_at(ends, self, stop_parameters(ends(self)))
         return eqx.tree_at(ends, stop_parameters(self), ends(self)), of_variance
 
-    def _rise(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def _rise(self, time: Scalar) -> Scalar:
         units = jax.nn.sigmoid(jnp.exp(self.log_slopes) * time - self.offsets)
         return time + jnp.sum(jnp.exp(self.log_heights) * units)
 
@@ -214,7 +214,7 @@ class CustomSchedule(Schedule):
         """Refuse a function that is no schedule, and say where."""
         check_falling(self)
 
-    def log_snr(self, time: Float[Array, ""]) -> Float[Array, ""]:
+    def log_snr(self, time: Scalar) -> Scalar:
         """The function at one time."""
         return jnp.asarray(self.function(time))
 
@@ -238,25 +238,23 @@ def check_falling(schedule: Schedule) -> Schedule:
         ) from error
     if isinstance(values, Tracer):  # parameters that are not known yet
         return schedule
-    if values.shape != times.shape:
-        raise InputError(
-            "a schedule is a function of one time to one logarithm of the signal-to-noise "
-            f"ratio, got shape {values.shape[1:]} for one time"
-        )
+    require(
+        values.shape == times.shape,
+        "a schedule is a function of one time to one logarithm of the signal-to-noise "
+        f"ratio, got shape {values.shape[1:]} for one time",
+    )
     values = np.asarray(values)
-    if not np.isfinite(values).all():
-        place = times[~np.isfinite(values)][0]
-        raise InputError(
-            f"a schedule's log signal-to-noise ratio is finite, got {values[times == place][0]}"
-            f" at t = {place:g}: keep it between, say, {SMALLEST:g} and {LARGEST:g}"
-        )
+    first = np.argmin(np.isfinite(values))
+    require(
+        np.isfinite(values[first]),
+        f"a schedule's log signal-to-noise ratio is finite, got {values[first]} at t = "
+        f"{times[first]:g}: keep it between, say, {SMALLEST:g} and {LARGEST:g}",
+    )
     rounding = 4 * np.finfo(np.float32).eps * np.abs(values).max()
     level = values[0] <= values[-1]
     rising = np.flatnonzero(np.diff(values) >= (0 if level else rounding))
     if rising.size:
-        last = rising[0]
-        while last + 1 in rising:
-            last += 1
+        last = rising[rising == rising[0] + np.arange(rising.size)][-1]
         raise InputError(
             "a schedule's log signal-to-noise ratio falls from t = 0 to t = 1, and this one "
             f"does not from t = {times[rising[0]]:g} to {times[last + 1]:g} "
@@ -265,11 +263,31 @@ def check_falling(schedule: Schedule) -> Schedule:
     return schedule
 
 
-def signal_and_noise(
-    log_snr: Float[Array, ...],
-) -> tuple[Float[Array, ...], Float[Array, ...]]:
+def signal_and_noise(log_snr: Example) -> tuple[Example, Example]:
     """α and σ, with α² + σ² = 1."""
     return jnp.exp(0.5 * jax.nn.log_sigmoid(log_snr)), jnp.exp(0.5 * jax.nn.log_sigmoid(-log_snr))
+
+
+def log_snrs_of(schedule: Schedule, num_steps: int) -> Float[Array, " levels"]:
+    """Log SNR at t = 0, 1/T, …, 1."""
+    return jax.vmap(schedule.log_snr)(jnp.linspace(0.0, 1.0, num_steps + 1))
+
+
+def check_levels(log_snrs: Float[Array, " levels"]) -> Float[Array, " levels"]:
+    """The levels of a chain, where they are known before the program runs.
+
+    Raises:
+        InputError: If two are the same, between which there is no step.
+    """
+    if not isinstance(log_snrs, Tracer):
+        values = np.asarray(log_snrs)
+        for same in np.flatnonzero(~(np.diff(values) < 0)):
+            raise InputError(
+                f"a chain's log signal-to-noise ratio falls at every step, and step {same + 1} "
+                f"of {values.size - 1} leaves it at {values[same]:g}: take fewer steps, or a "
+                "schedule that falls there"
+            )
+    return log_snrs
 
 
 def check_times(time: Any) -> Any:
@@ -280,11 +298,9 @@ def check_times(time: Any) -> Any:
     """
     if not isinstance(time, Tracer):
         times = np.asarray(time)
-        outside = ~((times >= 0) & (times <= 1))
-        if outside.any():
+        for outside in times[~((times >= 0) & (times <= 1))]:
             raise InputError(
-                f"a time of the diffusion is between 0 (data) and 1 (noise), got "
-                f"{times[outside].reshape(-1)[0]:g}"
+                f"a time of the diffusion is between 0 (data) and 1 (noise), got {outside:g}"
             )
     return time
 
@@ -319,11 +335,11 @@ def as_schedule(
 
 
 def _check_ends(largest: float, smallest: float) -> None:
-    if not (math.isfinite(largest) and math.isfinite(smallest) and largest > smallest):
-        raise InputError(
-            "a schedule's log signal-to-noise ratio falls from t = 0 to t = 1, got "
-            f"{largest:g} at t = 0 and {smallest:g} at t = 1: exchange or mend the ends"
-        )
+    require(
+        math.isfinite(largest) and math.isfinite(smallest) and largest > smallest,
+        "a schedule's log signal-to-noise ratio falls from t = 0 to t = 1, got "
+        f"{largest:g} at t = 0 and {smallest:g} at t = 1: exchange or mend the ends",
+    )
 
 
 # Called with the ends and a key. Adding one here enrolls it in the tests.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from tighter._checks import check_counts, require
 from tighter._chunks import map_chunks
-from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._summary import quantity, summary
 from tighter.models.diffusion.bound import closed_terms, diffusion_losses
-
-if TYPE_CHECKING:
-    from tighter.models.diffusion.model import DiffusionModel
+from tighter.models.diffusion.model import DiffusionModel
 
 _ROWS = 512
 
@@ -80,18 +78,15 @@ def diffusion_terms(
     Example:
         >>> diffusion_terms(model, xs, key=jax.random.key(0)).bits_per_dimension.mean
     """
-    if num_times < 1 or levels < 1:
-        raise InputError(
-            f"num_times and levels are at least 1, got {num_times} times and {levels} levels"
-        )
+    check_counts(num_times=num_times, levels=levels)
     xs = jnp.asarray(xs, float)
     model.check_examples(xs)
-    rows = np.flatnonzero(~np.isfinite(np.asarray(xs)).reshape(len(xs), -1).all(axis=1))
-    if rows.size:
-        raise InputError(
-            f"xs has values that are not finite in {rows.size} of {len(xs)} examples, row "
-            f"{rows[0]} first: drop these rows or fill them (model.complete)"
-        )
+    wrong = ~np.isfinite(np.asarray(xs)).reshape(len(xs), -1).all(axis=1)
+    require(
+        not wrong.any(),
+        f"xs has values that are not finite in {wrong.sum()} of {len(xs)} examples, row "
+        f"{wrong.argmax()} first: drop these rows or fill them (model.complete)",
+    )
     prior_kl, reconstruction, diffusion = (
         np.asarray(part, np.float64) for part in _measured(model, xs, num_times, key)
     )
