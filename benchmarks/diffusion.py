@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 import tighter as tt
 from benchmarks._timing import TrainingLoop, step_seconds
 from tighter.data import load
-from tighter.data.dequantization import dequantize, levels_of
+from tighter.data.pixels import dequantize, levels_of
 from tighter.models import VAE, Standardized
 from tighter.models.diffusion import DiffusionBound, DiffusionModel, diffusion_terms
 from tighter.models.observations import observation_from_name

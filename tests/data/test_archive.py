@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tighter._errors import InputError
-from tighter.data.archive import read_archive
+from tighter.data.arrays import read_archive
 
 X = np.arange(12, dtype=np.float64).reshape(4, 3)
 Y = np.arange(4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tighter._errors import InputError
-from tighter.data.idx import read_idx
+from tighter.data.arrays import read_idx
 
 
 def encode(array: np.ndarray, code: int) -> bytes:

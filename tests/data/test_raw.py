@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tighter._errors import InputError
-from tighter.data.raw import Raw, to_datasets
+from tighter.data.arrays import Raw, to_datasets
 
 
 def converted(x: np.ndarray) -> np.ndarray:

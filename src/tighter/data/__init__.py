@@ -1,11 +1,11 @@
 """Data sets: reading them (tables too), splitting them, turning gray pixels into binary ones."""
 
-from tighter.data._columns import Column
-from tighter.data.binarization import Binarization, binarize, check_pixels
+from tighter.data.columns import Column
 from tighter.data.corpus import Corpus, Tokenizing, count_words
 from tighter.data.counts import read_counts
 from tighter.data.dataset import Dataset, Splits, split
 from tighter.data.filling import fill_csv
+from tighter.data.pixels import Binarization, binarize, check_pixels
 from tighter.data.schema import Schema, infer_schema
 from tighter.data.sources import load
 from tighter.data.table import read_table, write_table

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
 from tighter.data.text import Documents
@@ -37,22 +38,22 @@ class Tokenizing:
     token_pattern: str = r"(?u)\b\w\w+\b"
 
     def __post_init__(self) -> None:
-        for name in ("min_df", "max_df"):
-            number = getattr(self, name)
+        for name, number in (("min_df", self.min_df), ("max_df", self.max_df)):
             low = 1 if isinstance(number, int) else 0
-            if isinstance(number, bool) or number < low or (low == 0 and number > 1):
-                raise InputError(
-                    f"{name} is a number of documents from 1, or a share from 0 to 1 written with "
-                    f"a point (0.5), got {number!r}"
-                )
-        if self.ngrams < 1:
-            raise InputError(f"ngrams is at least 1, got {self.ngrams}")
-        if self.max_features is not None and self.max_features < 2:
-            raise InputError(f"max_features is at least 2, got {self.max_features}")
-        if isinstance(self.stop_words, str) and self.stop_words != "english":
-            raise InputError(
-                f"stop_words is 'english', a list of words or none, got {self.stop_words!r}"
+            require(
+                not isinstance(number, bool) and number >= low and (low != 0 or number <= 1),
+                f"{name} is a number of documents from 1, or a share from 0 to 1 written with "
+                f"a point (0.5), got {number!r}",
             )
+        require(self.ngrams >= 1, f"ngrams is at least 1, got {self.ngrams}")
+        require(
+            self.max_features is None or self.max_features >= 2,
+            f"max_features is at least 2, got {self.max_features}",
+        )
+        require(
+            not isinstance(self.stop_words, str) or self.stop_words == "english",
+            f"stop_words is 'english', a list of words or none, got {self.stop_words!r}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -122,8 +123,7 @@ def count_words(
     check_installed("sklearn")
     from sklearn.feature_extraction.text import CountVectorizer
 
-    if not len(documents):
-        raise InputError("there are no documents: give one at least")
+    require(len(documents), "there are no documents: give one at least")
     stop_words = tokenizing.stop_words
     analyzer = CountVectorizer(
         stop_words=list(stop_words) if isinstance(stop_words, tuple) else stop_words,
@@ -132,11 +132,11 @@ def count_words(
         token_pattern=tokenizing.token_pattern,
     ).build_analyzer()
     terms = [analyzer(text) for text in documents.texts]
-    if not any(terms):
-        raise InputError(
-            f"the {len(documents)} documents hold no word but stop words: give texts, or "
-            "stop_words=None (--stop-words none)"
-        )
+    require(
+        any(terms),
+        f"the {len(documents)} documents hold no word but stop words: give texts, or "
+        "stop_words=None (--stop-words none)",
+    )
     if vocabulary is None:
         vocabulary = _chosen(terms, tokenizing)
     else:
@@ -170,8 +170,7 @@ def check_vocabulary(words: Sequence[str]) -> None:
             "text, or keep rarer words (--min-df 1, --max-df 1.0)"
         )
     word, times = collections.Counter(words).most_common(1)[0]
-    if times > 1:
-        raise InputError(f"the vocabulary holds {word!r} twice: each word has one column")
+    require(times == 1, f"the vocabulary holds {word!r} twice: each word has one column")
 
 
 def _chosen(terms: list[list[str]], tokenizing: Tokenizing) -> tuple[str, ...]:

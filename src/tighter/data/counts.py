@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._files import read_archive, reading
 from tighter.data.corpus import Corpus, check_vocabulary
@@ -50,12 +51,12 @@ def read_counts(
     if "format" in arrays:
         with reading(path, _NO_COUNTS):
             entries = _entries(arrays)
-        counts = _counted(*entries, words, str(path))
+        counts: Any = _counted(*entries, words, str(path))
     else:
-        train = _compressed(arrays, _TRAIN, words, path)
-        test: Any = _compressed(arrays, _TEST, words, path) if _TEST + "indptr" in arrays else None
-        counts: Any = train if test is None else sparse.csr_array(sparse.vstack([train, test]))
-        num_test = 0 if test is None else test.shape[0]
+        counts = _compressed(arrays, _TRAIN, words, path)
+        if _TEST + "indptr" in arrays:
+            test = _compressed(arrays, _TEST, words, path)
+            counts, num_test = sparse.csr_array(sparse.vstack([counts, test])), test.shape[0]
     places = tuple(f"{path}, row {row}" for row in range(1, counts.shape[0] + 1))
     return Corpus(counts, words, places, num_test=num_test)
 
@@ -91,51 +92,58 @@ def _vocabulary(
     file: str | Path | None,
     wanted: Sequence[str] | None,
 ) -> tuple[str, ...]:
-    held = next((arrays[name] for name in ("vocab", "vocabulary") if name in arrays), None)
-    if file is None and held is not None and (held.ndim != 1 or held.dtype.kind not in "US"):
-        raise InputError(
-            f"the vocabulary in {path} is no list of words but shape {held.shape} of {held.dtype}: "
-            "give a row of strings, or name a file of words (--vocabulary)"
-        )
-    if held is not None and held.dtype.kind == "S":
-        with reading(path, _NO_COUNTS):
-            held = np.char.decode(held, "utf-8")
-    found = read_vocabulary(file) if file is not None else held
-    if found is None and wanted is None:
-        raise InputError(f"{path} holds no vocabulary: name a file of words (--vocabulary)")
+    if file is not None:
+        found: Sequence[str] | None = read_vocabulary(file)
+    else:
+        found = _stored_words(path, arrays)
     words = tuple(str(word) for word in (wanted or () if found is None else found))
-    if wanted is not None and words != tuple(wanted):
-        raise InputError(
-            f"the vocabulary doesn't fit: {path} counts {len(words)} words that are not the "
-            f"{len(wanted)} of the run in their order: count the run's (vocabulary.json)"
-        )
+    require(
+        found is not None or wanted is not None,
+        f"{path} holds no vocabulary: name a file of words (--vocabulary)",
+    )
+    require(
+        wanted is None or words == tuple(wanted),
+        f"the vocabulary doesn't fit: {path} counts {len(words)} words that are not the "
+        f"{len(wanted or ())} of the run in their order: count the run's (vocabulary.json)",
+    )
     return words
+
+
+def _stored_words(path: Path, arrays: dict[str, np.ndarray]) -> Any:
+    words = next((arrays[name] for name in ("vocab", "vocabulary") if name in arrays), None)
+    if words is None:
+        return None
+    require(
+        words.ndim == 1 and words.dtype.kind in "US",
+        f"the vocabulary in {path} is no list of words but shape {words.shape} of {words.dtype}: "
+        "give a row of strings, or name a file of words (--vocabulary)",
+    )
+    with reading(path, _NO_COUNTS):
+        return np.char.decode(words, "utf-8") if words.dtype.kind == "S" else words
 
 
 def _compressed(
     arrays: dict[str, np.ndarray], part: str, words: tuple[str, ...], path: Path
 ) -> Any:
-    if missing := [name for name in ("indptr", "indices", "counts") if part + name not in arrays]:
-        raise InputError(
-            f"{path} has no array {part + missing[0]!r}: write a sparse matrix with "
-            f"scipy.sparse.save_npz; it holds {', '.join(arrays)}"
+    for name in ("indptr", "indices", "counts"):
+        require(
+            part + name in arrays,
+            f"{path} has no array {part + name!r}: write a sparse matrix with "
+            f"scipy.sparse.save_npz; it holds {', '.join(arrays)}",
         )
     with reading(path, _NO_COUNTS):
         indptr, indices = (_whole(arrays, part + name) for name in ("indptr", "indices"))
         if len(indices) and int(indices.max()) >= len(words):
             raise _unfit(path, len(words), int(indices.max()) + 1)
-        rows, stored = _spread(indptr, len(indptr) - 1, len(indices))
-        values = _row(arrays, part + "counts")
-        _check_lengths(indices, values)
-        entries = rows, indices[stored], values[stored], (len(indptr) - 1, len(words))
+        shape = (len(indptr) - 1, len(words))
+        entries = *_spread(indptr, indices, _row(arrays, part + "counts"), shape[0]), shape
         _check_places(*entries)
     return _counted(*entries, words, f"{path} ({part.rstrip('_')})")
 
 
-Entries = tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]
-
-
-def _entries(arrays: Mapping[str, np.ndarray]) -> Entries:
+def _entries(
+    arrays: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """Rows, columns and values of what `scipy.sparse.save_npz` stored, and the matrix's shape.
 
     SciPy looks at none of these numbers before it reads and writes memory by them.
@@ -149,24 +157,22 @@ def _entries(arrays: Mapping[str, np.ndarray]) -> Entries:
     if len(shape) != 2 or min(shape) < 0:
         raise ValueError(f"a matrix has rows and columns, got shape {shape}")
     if kind in ("csr", "csc"):
-        values, minor = _row(arrays, "data"), _whole(arrays, "indices")
-        _check_lengths(minor, values)
         across = kind == "csc"
-        major, stored = _spread(_whole(arrays, "indptr"), shape[across], len(minor))
-        minor, values = minor[stored], values[stored]
+        indptr, minor = _whole(arrays, "indptr"), _whole(arrays, "indices")
+        major, minor, values = _spread(indptr, minor, _row(arrays, "data"), shape[across])
         rows, columns = (minor, major) if across else (major, minor)
     elif kind == "bsr":
-        blocks, places = arrays["data"], _whole(arrays, "indices")
+        blocks = arrays["data"]
         if blocks.ndim != 3 or any(
             n < 1 or size % n for size, n in zip(shape, blocks.shape[1:], strict=True)
         ):
             raise ValueError(f"blocks of shape {blocks.shape} do not fill a matrix of {shape}")
-        _check_lengths(places, blocks)
-        major, stored = _spread(_whole(arrays, "indptr"), shape[0] // blocks.shape[1], len(places))
-        block, row, column = np.nonzero(blocks[stored])
-        values = blocks[stored][block, row, column]
+        indptr, minor = _whole(arrays, "indptr"), _whole(arrays, "indices")
+        major, minor, blocks = _spread(indptr, minor, blocks, shape[0] // blocks.shape[1])
+        block, row, column = np.nonzero(blocks)
+        values = blocks[block, row, column]
         rows = major[block] * blocks.shape[1] + row
-        columns = places[stored][block] * blocks.shape[2] + column
+        columns = minor[block] * blocks.shape[2] + column
     elif kind == "coo":
         coords = arrays.get("coords")
         pair = {"row": coords[0], "col": coords[1]} if coords is not None else arrays
@@ -202,16 +208,23 @@ def _whole(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _spread(indptr: np.ndarray, size: int, num: int) -> tuple[np.ndarray, slice]:
-    """The row (or column) that each entry is in, and which of `num` entries are in one."""
+def _spread(
+    indptr: np.ndarray, places: np.ndarray, values: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The row (or column) of each entry, its place there, and its value."""
+    _check_lengths(places, values)
+    num = len(places)
     if len(indptr) != size + 1 or indptr[0] != 0 or indptr[-1] > num or (np.diff(indptr) < 0).any():
         raise ValueError(f"indptr does not rise from 0 to {num} or less in {size} steps")
-    return np.repeat(np.arange(size), np.diff(indptr)), slice(int(indptr[-1]))
+    stored = slice(int(indptr[-1]))
+    return np.repeat(np.arange(size), np.diff(indptr)), places[stored], values[stored]
 
 
-def _check_lengths(one: np.ndarray, other: np.ndarray) -> None:
-    if len(one) != len(other):
-        raise ValueError(f"as many places as values are needed, got {len(one)} and {len(other)}")
+def _check_lengths(places: np.ndarray, values: np.ndarray) -> None:
+    if len(places) != len(values):
+        raise ValueError(
+            f"as many places as values are needed, got {len(places)} and {len(values)}"
+        )
 
 
 def _check_places(
@@ -246,16 +259,16 @@ def _counted(
 
     if shape[1] != len(words):
         raise _unfit(origin, len(words), shape[1])
-    if values.dtype.kind not in "biuf":
-        raise InputError(
-            f"counts are whole numbers from 0, got {values.dtype} in {origin}: give how often each "
-            "word occurs"
-        )
+    require(
+        values.dtype.kind in "biuf",
+        f"counts are whole numbers from 0, got {values.dtype} in {origin}: give how often each "
+        "word occurs",
+    )
     wrong = ~np.isfinite(values) | (values < 0) | (values != np.round(values)) | (values > _MOST)
-    if wrong.any():
+    for place in np.flatnonzero(wrong):
         raise InputError(
-            f"counts are whole numbers from 0, got {values[wrong][0]} in row "
-            f"{rows[wrong][0] + 1} of {origin}: give how often each word occurs"
+            f"counts are whole numbers from 0, got {values[place]} in row "
+            f"{rows[place] + 1} of {origin}: give how often each word occurs"
         )
     # Only what is there is gone through: a file may claim any number of rows.
     full = np.unique(rows[values > 0])
@@ -265,7 +278,6 @@ def _counted(
             f"{shape[0] - len(full)} of {shape[0]} documents of {origin} hold no word, row "
             f"{first + 1} first: leave them out"
         )
-    if not shape[0]:
-        raise InputError(f"{origin} holds no document: give one at least")
+    require(shape[0], f"{origin} holds no document: give one at least")
     counts = sparse.coo_array((values.astype(np.int64), (rows, columns)), shape=shape)
     return sparse.csr_array(counts)

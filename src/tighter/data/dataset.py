@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
-from tighter.data._refusals import refuse_missing_rows
+from tighter.data.columns import refuse_missing_rows
 from tighter.data.schema import Schema
 
 # Of a column's range: what rounding may change a number by.
@@ -84,18 +85,17 @@ class Dataset:
         size = len(self)
         if rows.dtype == bool and rows.shape == (size,):
             rows = np.flatnonzero(rows)
-        if rows.size == 0:
-            raise InputError(f"no rows were taken of {size}; name at least one")
-        if rows.ndim != 1 or rows.dtype.kind not in "iu":
-            raise InputError(
-                f"rows are taken by a list of whole numbers or a mask of shape ({size},), "
-                f"got {rows.dtype} of shape {rows.shape}"
-            )
-        if rows.min() < -size or rows.max() >= size:
-            raise InputError(
-                f"rows {rows.min()} to {rows.max()} were asked for, but there are {size}; "
-                f"the last is {size - 1}"
-            )
+        require(rows.size != 0, f"no rows were taken of {size}; name at least one")
+        require(
+            rows.ndim == 1 and rows.dtype.kind in "iu",
+            f"rows are taken by a list of whole numbers or a mask of shape ({size},), "
+            f"got {rows.dtype} of shape {rows.shape}",
+        )
+        require(
+            rows.min() >= -size and rows.max() < size,
+            f"rows {rows.min()} to {rows.max()} were asked for, but there are {size}; "
+            f"the last is {size - 1}",
+        )
         # Of the same precision, whatever the few rows would take.
         taken = copy.copy(self)
         object.__setattr__(taken, "x", self.x[rows])
@@ -121,18 +121,17 @@ class Splits:
     test: Dataset
 
     def __post_init__(self) -> None:
-        for part in ("validation", "test"):
-            shape = getattr(self, part).shape
-            if shape != self.train.shape:
-                raise InputError(
-                    f"examples of the train set have shape {self.train.shape}, those of the "
-                    f"{part} set {shape}; reshape one to the other"
-                )
-            schema = getattr(self, part).schema
-            if None not in (schema, self.train.schema) and schema != self.train.schema:
-                raise InputError(
-                    f"the {part} set has another schema than the train set; encode both with one"
-                )
+        for part, dataset in (("validation", self.validation), ("test", self.test)):
+            shape, schema = dataset.shape, dataset.schema
+            require(
+                shape == self.train.shape,
+                f"examples of the train set have shape {self.train.shape}, those of the "
+                f"{part} set {shape}; reshape one to the other",
+            )
+            require(
+                None in (schema, self.train.schema) or schema == self.train.schema,
+                f"the {part} set has another schema than the train set; encode both with one",
+            )
 
 
 def split(
@@ -159,17 +158,16 @@ def split(
     Raises:
         InputError: If a share is not in [0, 1), a part would be empty, or the seed is negative.
     """
-    if seed < 0:
-        raise InputError(f"seed must be 0 or more, got {seed}")
+    require(seed >= 0, f"seed must be 0 or more, got {seed}")
     size = len(dataset)
     num_test = _count("test", test, size)
     num_validation = _count("validation", validation, size)
     num_aside = num_test + num_validation
-    if num_aside >= size:
-        raise InputError(
-            f"the train set would be empty: {num_validation} examples for validation and "
-            f"{num_test} for test, of {size}; make the shares smaller"
-        )
+    require(
+        num_aside < size,
+        f"the train set would be empty: {num_validation} examples for validation and "
+        f"{num_test} for test, of {size}; make the shares smaller",
+    )
     rows = np.random.default_rng(seed).permutation(size)
     return Splits(
         train=dataset.take(rows[num_aside:]),
@@ -193,8 +191,10 @@ def check_fraction(part: str, fraction: float) -> None:
         InputError: If it is not a number in [0, 1).
     """
     number = isinstance(fraction, (int, float, np.integer, np.floating))
-    if not number or isinstance(fraction, bool) or not 0 <= fraction < 1:
-        raise InputError(f"the share for {part} must be in [0, 1), such as 0.1; got {fraction!r}")
+    require(
+        number and not isinstance(fraction, bool) and 0 <= fraction < 1,
+        f"the share for {part} must be in [0, 1), such as 0.1; got {fraction!r}",
+    )
 
 
 def _count(part: str, share: float | Dataset, size: int) -> int:
@@ -212,15 +212,16 @@ def _count(part: str, share: float | Dataset, size: int) -> int:
 
 def _examples(x: np.ndarray, *, missing: bool) -> np.ndarray:
     _refuse_objects(x, "x")
-    if x.dtype.kind not in "biuf":
-        raise InputError(f"x must be an array of real numbers, got {x.dtype}; encode it as numbers")
-    if x.ndim < 2:
-        raise InputError(
-            f"x must have shape (N, ...), a row an example, got {x.shape}; "
-            "x.reshape(-1, 1) makes each number an example"
-        )
-    if x.size == 0:
-        raise InputError(f"x is empty, of shape {x.shape}; give at least one example")
+    require(
+        x.dtype.kind in "biuf",
+        f"x must be an array of real numbers, got {x.dtype}; encode it as numbers",
+    )
+    require(
+        x.ndim >= 2,
+        f"x must have shape (N, ...), a row an example, got {x.shape}; "
+        "x.reshape(-1, 1) makes each number an example",
+    )
+    require(x.size != 0, f"x is empty, of shape {x.shape}; give at least one example")
     finite = np.isfinite(x)
     if missing:
         if np.isinf(x).any():
@@ -265,13 +266,14 @@ def in_enough_precision(double: np.ndarray, single: np.ndarray) -> np.ndarray:
 
 def _labels(labels: np.ndarray, size: int) -> np.ndarray:
     _refuse_objects(labels, "labels")
-    if labels.ndim != 1:
-        raise InputError(
-            f"labels must have shape (N,), one an example, got {labels.shape}; "
-            f"give {relabeled(labels)}"
-        )
-    if len(labels) != size:
-        raise InputError(f"{len(labels)} labels for {size} examples; give one label an example")
+    require(
+        labels.ndim == 1,
+        f"labels must have shape (N,), one an example, got {labels.shape}; "
+        f"give {relabeled(labels)}",
+    )
+    require(
+        len(labels) == size, f"{len(labels)} labels for {size} examples; give one label an example"
+    )
     return labels
 
 
@@ -286,8 +288,8 @@ def relabeled(labels: np.ndarray) -> str:
 
 
 def _refuse_objects(array: np.ndarray, name: str) -> None:
-    if array.dtype.hasobject:
-        raise InputError(
-            f"{name} holds Python objects, not numbers; give one dense array of numbers "
-            "(rows of unequal length, sparse matrices and tables have to be converted)"
-        )
+    require(
+        not array.dtype.hasobject,
+        f"{name} holds Python objects, not numbers; give one dense array of numbers "
+        "(rows of unequal length, sparse matrices and tables have to be converted)",
+    )

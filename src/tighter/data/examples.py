@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import PyTree
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter.data.dataset import Dataset
 
@@ -40,15 +41,14 @@ def checked_examples(data: Any, name: str, *, missing: bool, scalars: bool) -> P
     )
     whole = [(name + jax.tree_util.keystr(path), part) for path, part in parts]
     whole = [(place, _array(part, place)) for place, part in whole]
-    if not whole:
-        raise InputError(f"{name} holds no array: give an array of examples (N, ...)")
+    require(whole, f"{name} holds no array: give an array of examples (N, ...)")
     least = 2 if len(whole) == 1 and not scalars else 1
     for place, part in whole:
-        if part.ndim < least or part.shape[0] == 0:
-            raise InputError(
-                f"{place} is an array of examples (N, ...), with a leading axis of at least 1, got "
-                f"shape {part.shape}"
-            )
+        require(
+            part.ndim >= least and part.shape[0] != 0,
+            f"{place} is an array of examples (N, ...), with a leading axis of at least 1, got "
+            f"shape {part.shape}",
+        )
         _check_finite(np.asarray(part), place, missing=missing)
     sizes = {place: len(part) for place, part in whole}
     if len(set(sizes.values())) > 1:
@@ -99,8 +99,10 @@ def _array(part: Any, name: str) -> Any:
 
 def _check_finite(xs: np.ndarray, name: str, *, missing: bool) -> None:
     # JAX knows the half precisions that NumPy doesn't.
-    if not any(jnp.issubdtype(xs.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)):
-        raise InputError(f"{name} has to be real numbers, got {xs.dtype}")
+    require(
+        any(jnp.issubdtype(xs.dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)),
+        f"{name} has to be real numbers, got {xs.dtype}",
+    )
     if not jnp.issubdtype(xs.dtype, jnp.floating):
         return
     wrong = np.atleast_1d(np.isinf(xs) if missing else ~np.isfinite(xs))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter.data.table import separator_of, written_whole
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def fill_csv(
     named = [text[slice(*cell)].strip().strip('"').strip() for cell in rows[0]] if header else []
     unnamed = [f"column_{place + 1}" for place in range(table.width)]
     names = [name or other for name, other in zip(named, unnamed, strict=False)] or unnamed
-    if (
-        header not in (0, 1)
-        or {len(row) for row in rows} != {table.width}
-        or (names != [name.replace('"', '""') for name in table.columns])
-    ):
-        raise InputError(f"{source} has changed while it was worked on: start again")
+    require(
+        header in (0, 1)
+        and {len(row) for row in rows} == {table.width}
+        and names == [name.replace('"', '""') for name in table.columns],
+        f"{source} has changed while it was worked on: start again",
+    )
     pieces, last = [], 0
     columns = [
         _Style([text[slice(*row[place])] for row in rows[header:]], separator)

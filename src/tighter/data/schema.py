@@ -5,24 +5,53 @@ from __future__ import annotations
 import collections
 import dataclasses
 import difflib
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
-from tighter.data._columns import (
+from tighter.data.columns import (
+    AMONG_NUMBERS,
+    FLOATING,
+    TEXT,
+    WHOLE,
+    WITH_LEVELS,
     Column,
     check_kind,
     decode_column,
     encode_column,
-    infer_column,
+    levels_of,
+    listed,
+    refuse_infinite,
+    refuse_missing_rows,
+    refuse_text,
 )
-from tighter.data._refusals import listed, refuse_missing_rows
 
 if TYPE_CHECKING:
     import polars
+
+# Numbers as people write them: 1,234.50, 1.234,5, 1 234, $11.50, 45 %, (12), and not 1st or A11.
+_WRITTEN_NUMBER = (
+    r"^\(?[-+−]?\s?[$€£¥₹]?\s?[-+−]?(\d+|\d{1,3}([,.'’ \x{a0}\x{202f}]\d{3})+)([.,]\d+)?"
+    r"\s?[%‰€£¥₹$]?\)?$"
+)
+# 31/12/2023, 2023-12-31T23:59:59Z, 31 Dec 2023, Dec 31, 2023 and 23:59.
+_WRITTEN_DATE = (
+    r"^(\d{1,2}[-/.]\d{1,2}[-/.](\d{2}|\d{4})|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}"
+    r"|\d{1,2}[-/. ]\p{L}{3,9}[-/., ]+\d{2,4}|\p{L}{3,9}\.? \d{1,2},? \d{4})"
+    r"([T ,]+\d{1,2}:\d{2}.*)?$|^\d{1,2}:\d{2}(:\d{2}.*)?$"
+)
+# How columns of whole numbers that tell rows apart are named, by people and by data frames.
+_KEY = re.compile(
+    r"(?i:(^|[ _.-])(id|index|key|row|rownames))$|[a-z](Id|ID)$|^Unnamed: 0$|^__index_level_\d__$"
+)
+# As many texts that occur once are levels; more, in most of the rows, are names of rows.
+_MOST_SINGLE = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +74,7 @@ class Schema:
     columns: tuple[Column, ...]
 
     def __post_init__(self) -> None:
-        if not self.columns:
-            raise InputError("a schema has one column at least, got none; name the columns")
+        require(self.columns, "a schema has one column at least, got none; name the columns")
         refuse_duplicates(self.names)
 
     @property
@@ -128,11 +156,11 @@ class Schema:
         import polars as pl
 
         values = np.asarray(array)
-        if values.ndim != 2 or values.shape[1] != len(self.columns):
-            raise InputError(
-                f"a table of {len(self.columns)} columns has shape (N, {len(self.columns)}), "
-                f"got {values.shape}; give a row an example"
-            )
+        require(
+            values.ndim == 2 and values.shape[1] == len(self.columns),
+            f"a table of {len(self.columns)} columns has shape (N, {len(self.columns)}), "
+            f"got {values.shape}; give a row an example",
+        )
         return pl.DataFrame(
             [decode_column(values[:, place], column) for place, column in enumerate(self.columns)]
         )
@@ -183,7 +211,7 @@ def infer_schema(
             f"the same value stands in every row of {listed(constant)}; drop={constant} leaves "
             f"{'it' if len(constant) == 1 else 'them'} out"
         )
-    return Schema(tuple(infer_column(frame[name], overrides.get(name)) for name in frame.columns))
+    return Schema(tuple(_infer_column(frame[name], overrides.get(name)) for name in frame.columns))
 
 
 def without_columns(
@@ -197,19 +225,18 @@ def without_columns(
     for name in drop:
         if name not in frame.columns:
             raise _no_column(name, option, frame.columns)
-    if set(drop) >= set(frame.columns):
-        raise InputError(f"{option} leaves no column; keep one at least")
+    require(not set(drop) >= set(frame.columns), f"{option} leaves no column; keep one at least")
     return frame.drop(drop)
 
 
 def refuse_duplicates(names: Sequence[str], where: str = "") -> None:
     """Refuse names that several columns have."""
     twice = [name for name, number in collections.Counter(names).items() if number > 1]
-    if twice:
-        raise InputError(
-            f"{where}{listed(twice)} {'is' if len(twice) == 1 else 'are'} the name of several "
-            "columns; rename them apart"
-        )
+    require(
+        not twice,
+        f"{where}{listed(twice)} {'is' if len(twice) == 1 else 'are'} the name of several "
+        "columns; rename them apart",
+    )
 
 
 def _without_missing(values: polars.Series) -> polars.Series:
@@ -218,8 +245,10 @@ def _without_missing(values: polars.Series) -> polars.Series:
 
 
 def _refuse_empty(frame: polars.DataFrame) -> None:
-    if frame.height == 0 or frame.width == 0:
-        raise InputError(f"the table has no rows, its shape is {frame.shape}; give one at least")
+    require(
+        frame.height != 0 and frame.width != 0,
+        f"the table has no rows, its shape is {frame.shape}; give one at least",
+    )
 
 
 def _no_column(name: str, option: str, names: Sequence[str]) -> InputError:
@@ -228,3 +257,116 @@ def _no_column(name: str, option: str, names: Sequence[str]) -> InputError:
     return InputError(
         f"{option} names {name!r}, and there is no such column; {hint}there are {listed(names)}"
     )
+
+
+def _infer_column(series: polars.Series, kind: str | None) -> Column:
+    """The column that a series of polars is, of the kind asked for or the one its type suggests.
+
+    Args:
+        series: The values, two different ones at least.
+        kind: The kind; none to go by the type.
+
+    Returns:
+        The column.
+
+    Raises:
+        InputError: If the type cannot be data, or the values cannot be of that kind.
+    """
+    dtype = "Enum" if str(series.dtype).startswith("Enum") else str(series.dtype)
+    if kind is None:
+        if dtype in TEXT:
+            _refuse_numbers_as_text(series)
+        _refuse_identifiers(series)
+        kind = None if _has_levels(series, dtype) else "real"
+    elif kind not in WITH_LEVELS:
+        refuse_text(series, f"is to be of kind {kind}")
+    if kind not in (None, *WITH_LEVELS):
+        column = Column(series.name, kind, (), dtype)
+        encode_column(series, column)
+        return column
+    if series.dtype.is_float():
+        refuse_infinite(series.to_numpy(), series.name)
+    categories = _categories(series)
+    if kind is None:
+        kind = "binary" if len(categories) == 2 else "categorical"
+        odd = [level for level in categories if level.lower() in AMONG_NUMBERS]
+        if odd and dtype in TEXT:
+            warnings.warn(
+                f"column {series.name!r} has {listed(odd)} among its words, taken for a word too; "
+                f"missing_words={odd} makes it a missing cell",
+                stacklevel=2,
+            )
+    return Column(series.name, kind, categories, dtype)
+
+
+def _has_levels(series: polars.Series, dtype: str) -> bool:
+    if dtype in (*WHOLE, *FLOATING):
+        known = series.drop_nulls()
+        known = known.drop_nans() if dtype in FLOATING else known
+        return known.n_unique() == 2 and bool((known % 1 == 0).all())
+    return dtype in (*TEXT, "Boolean")
+
+
+def _categories(series: polars.Series) -> tuple[str, ...]:
+    import polars as pl
+
+    if isinstance(series.dtype, pl.Enum):
+        return tuple(series.dtype.categories)
+    if series.dtype == pl.Categorical:
+        series = series.cast(pl.String)
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+    return tuple(levels_of(series.drop_nulls().unique().sort()).unique(maintain_order=True))
+
+
+def _refuse_numbers_as_text(series: polars.Series) -> None:
+    """Refuse text most of which is numbers, with signs of thousands or money too, or dates."""
+    import polars as pl
+
+    cells = series.cast(pl.String).str.strip_chars()
+    numbers = cells.cast(pl.Float64, strict=False)
+    if numbers.count() == series.count():
+        return
+    for alike, told in (
+        (
+            cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null(),
+            "numbers; write them all as plain numbers (1234.5, without signs of thousands, money "
+            "or percent), leave the cell empty where there is none,",
+        ),
+        (
+            cells.str.contains(_WRITTEN_DATE),
+            "dates or times; write them as numbers (days since one of them), "
+            f"drop=[{series.name!r}] leaves them out,",
+        ),
+    ):
+        if 2 * (alike.sum() or 0) < series.count():
+            continue
+        row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
+        raise InputError(
+            f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
+            f"{alike.sum()} of its {series.count()} values are {told} or choose "
+            f"kinds={{{series.name!r}: 'categorical'}}"
+        )
+
+
+def _refuse_identifiers(series: polars.Series) -> None:
+    """Refuse what tells rows apart, as names and keys do: it says nothing of others."""
+    different, known = series.drop_nulls().n_unique(), series.count()
+    text = str(series.dtype) == "String"
+    if different <= max(_MOST_SINGLE, known / 2) or not (text or _are_keys(series, different)):
+        return
+    told, kind = ("texts", "categorical") if text else ("numbers", "real")
+    raise InputError(
+        f"column {series.name!r} has {different} different {told} in {known} rows, such as "
+        f"{series.drop_nulls()[0]!r}: it tells rows apart and says nothing of others; "
+        f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: {kind!r}}} keeps it"
+    )
+
+
+def _are_keys(series: polars.Series, different: int) -> bool:
+    """Whether these are whole numbers, all different, of rows or by their name of something."""
+    if str(series.dtype) not in WHOLE or different < len(series):
+        return False
+    low, high = int(series.min()), int(series.max())  # type: ignore[arg-type]
+    counted = series.name == "column_1" and high - low + 1 == different
+    return counted or bool(_KEY.search(series.name))

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
-from tighter.data.archive import read_archive
+from tighter.data.arrays import Part, Raw, read_archive, read_idx, to_datasets
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
-from tighter.data.idx import read_idx
-from tighter.data.raw import Part, Raw, to_datasets
 from tighter.data.schema import infer_schema, without_columns
 from tighter.data.table import SUFFIXES, read_table
 
@@ -120,25 +119,26 @@ def load(
 
 
 def _read(source: str | Path, array: str | None, *, pixels: bool | None) -> dict[Part, Dataset]:
-    if not isinstance(source, (str, Path)):
-        raise InputError(
-            f"source must be a word or a path, got {type(source).__name__}; "
-            "for an array, make a Dataset of it and split that"
-        )
+    require(
+        isinstance(source, (str, Path)),
+        f"source must be a word or a path, got {type(source).__name__}; "
+        "for an array, make a Dataset of it and split that",
+    )
     path = Path(os.path.expanduser(source))
     if source == "digits":
         _refuse_array(source, array)
         return {"train": _digits()}
-    if source == "" or not path.exists():
-        raise InputError(_not_found(str(source)))
+    require(source != "" and path.exists(), _not_found(str(source)))
     name = path.resolve().stem if path.is_file() else path.resolve().name
     if path.is_dir():
         _refuse_array(source, array)
         return to_datasets(_read_folder(path), name, pixels=pixels)
     if path.suffix.lower() in _ARCHIVES:
         return to_datasets(read_archive(path, array=array), name, pixels=pixels)
-    if _IDX_NAME.fullmatch(path.name):
-        raise InputError(f"{path} is one file of several; name its folder, {path.parent}")
+    require(
+        not _IDX_NAME.fullmatch(path.name),
+        f"{path} is one file of several; name its folder, {path.parent}",
+    )
     raise InputError(
         f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
         f"{_FILES}, a folder of IDX files, and the word 'digits'"
@@ -146,19 +146,19 @@ def _read(source: str | Path, array: str | None, *, pixels: bool | None) -> dict
 
 
 def _refuse_array(source: str | Path, array: str | None) -> None:
-    if array is not None:
-        raise InputError(
-            f"array={array!r} names an array of an .npz file, and {source} is none; leave it out"
-        )
+    require(
+        array is None,
+        f"array={array!r} names an array of an .npz file, and {source} is none; leave it out",
+    )
 
 
 def _refuse_table_options(source: object, **options: Any) -> None:
     given = [f"{name}=" for name, value in options.items() if value or value is False]
-    if given:
-        raise InputError(
-            f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
-            "none; leave it out"
-        )
+    require(
+        not given,
+        f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
+        "none; leave it out",
+    )
 
 
 def _table(
@@ -207,11 +207,11 @@ def _digits() -> Dataset:
     check_installed("sklearn")
     package = importlib.util.find_spec("sklearn")
     file = Path((package and package.origin) or "").parent / _DIGITS
-    if not file.is_file():
-        raise InputError(
-            f"the digits come with scikit-learn, which has no {_DIGITS}: install it anew, or give "
-            "a file or folder"
-        )
+    require(
+        file.is_file(),
+        f"the digits come with scikit-learn, which has no {_DIGITS}: install it anew, or give "
+        "a file or folder",
+    )
     rows = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return Dataset(rows[:, :-1].reshape(-1, 8, 8) / 16, rows[:, -1].astype(np.int64), "digits")
 
@@ -226,8 +226,10 @@ def _read_folder(folder: Path) -> dict[Part, Raw]:
         if match and (folder / name).is_file():
             part, kind = match.group(1, 2)
             found.setdefault(("train" if part == "train" else "test", kind), folder / name)
-    if ("train", "images") not in found:
-        raise InputError(_no_images(folder, names, [path.name for path in found.values()]))
+    require(
+        ("train", "images") in found,
+        _no_images(folder, names, [path.name for path in found.values()]),
+    )
     parts: dict[Part, Raw] = {}
     for part in ("train", "test"):
         images, labels = found.get((part, "images")), found.get((part, "labels"))

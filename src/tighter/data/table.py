@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
 from tighter._files import reading, without_panics
-from tighter.data._columns import AMONG_NUMBERS, MISSING
+from tighter.data.columns import AMONG_NUMBERS, MISSING
 from tighter.data.schema import refuse_duplicates
 
 if TYPE_CHECKING:
@@ -60,8 +61,7 @@ def read_table(
     suffix = _suffix(path)
     try:
         if suffix == ".parquet":
-            if header is not None:
-                raise InputError(f"header= is for CSV, and {path} is Parquet; leave it out")
+            require(header is None, f"header= is for CSV, and {path} is Parquet; leave it out")
             frame = _without_words(_read_parquet(path), missing_words or ())
         else:
             with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -72,8 +72,7 @@ def read_table(
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
         ) from error
-    if frame.height == 0:
-        raise InputError(f"{path} has no rows; a header alone is no data")
+    require(frame.height != 0, f"{path} has no rows; a header alone is no data")
     return frame
 
 
@@ -127,11 +126,11 @@ def separator_of(path: Path) -> str:
 
 def _suffix(path: Path) -> str:
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(
-            f"a table is a {', '.join(SUFFIXES)} file, and {path} has the suffix "
-            f"{path.suffix or '(none)'!r}; rename it or convert it"
-        )
+    require(
+        suffix in SUFFIXES,
+        f"a table is a {', '.join(SUFFIXES)} file, and {path} has the suffix "
+        f"{path.suffix or '(none)'!r}; rename it or convert it",
+    )
     return suffix
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
 from tighter.data.table import SUFFIXES, read_table
@@ -59,16 +60,15 @@ def read_documents(
     Raises:
         InputError: If a source can't be found or read, is not text, or a document is empty.
     """
-    if not sources:
-        raise InputError(f"there is nothing to read: name files, folders, or {PYTHON_REFERENCE!r}")
+    require(sources, f"there is nothing to read: name files, folders, or {PYTHON_REFERENCE!r}")
     parts = [_read(source, column) for source in sources]
     for part in [] if empty else parts:
         _refuse_empty(part.texts, part.places)
-    if column is not None and not any(_as_table(source) for source in sources):
-        raise InputError(
-            f"the column {column!r} is one of a {', '.join(SUFFIXES)} table, and none is given: "
-            "leave it out"
-        )
+    require(
+        column is None or any(_as_table(source) for source in sources),
+        f"the column {column!r} is one of a {', '.join(SUFFIXES)} table, and none is given: "
+        "leave it out",
+    )
     return Documents(
         tuple(text for part in parts for text in part.texts),
         tuple(place for part in parts for place in part.places),
@@ -87,11 +87,11 @@ def read_text(path: Path) -> str:
         raise InputError(
             f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
         ) from error
-    if b"\0" in content:
-        raise InputError(
-            f"{path} is a binary file (it holds a zero byte at {content.index(0)}), not text: "
-            "leave it out, or save its text in UTF-8"
-        )
+    require(
+        b"\0" not in content,
+        f"{path} is a binary file (it holds a zero byte at {content.find(0)}), not text: "
+        "leave it out, or save its text in UTF-8",
+    )
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -106,8 +106,9 @@ def paragraphs(text: str) -> list[str]:
 
 
 def _read(source: str | Path, column: str | None) -> Documents:
-    if not str(source).strip():
-        raise InputError(f"a source is empty: name a file, a folder, or {PYTHON_REFERENCE!r}")
+    require(
+        str(source).strip(), f"a source is empty: name a file, a folder, or {PYTHON_REFERENCE!r}"
+    )
     if source == PYTHON_REFERENCE:
         return _python_reference()
     path = Path(source).expanduser()
@@ -115,14 +116,13 @@ def _read(source: str | Path, column: str | None) -> Documents:
         return _column(table[0], table[1] or column)
     if path.is_dir():
         return _folder(path)
-    if not path.exists():
-        raise InputError(
-            f"there is no file or folder {str(source)!r}; name texts, a table (corpus.csv:column), "
-            f"a folder, or the word {PYTHON_REFERENCE!r}"
-        )
+    require(
+        path.exists(),
+        f"there is no file or folder {str(source)!r}; name texts, a table (corpus.csv:column), "
+        f"a folder, or the word {PYTHON_REFERENCE!r}",
+    )
     found = paragraphs(read_text(path))
-    if not found:
-        raise InputError(f"{path} is empty: give a file with a text in it")
+    require(found, f"{path} is empty: give a file with a text in it")
     return Documents(tuple(found), _numbered(path, "paragraph", len(found)))
 
 
@@ -143,8 +143,7 @@ def _folder(folder: Path) -> Documents:
     except OSError as error:
         raise InputError(f"cannot read {folder}: {error.strerror or error}") from error
     files = [path for path in files if path.suffix.lower() in _TEXTS] or files
-    if not files:
-        raise InputError(f"{folder} holds no file: give a folder of texts")
+    require(files, f"{folder} holds no file: give a folder of texts")
     texts = [read_text(path) for path in files]
     return Documents(tuple(texts), tuple(str(path) for path in files))
 
@@ -167,8 +166,9 @@ def _column(path: Path, column: str | None) -> Documents:
 
     frame = read_table(path)
     name = column or _only_text(frame, path)
-    if name not in frame.columns:
-        raise InputError(f"{path} has no column {name!r}: its columns are {_listed(frame)}")
+    require(
+        name in frame.columns, f"{path} has no column {name!r}: its columns are {_listed(frame)}"
+    )
     if frame[name].dtype != pl.String:
         raise InputError(
             f"the column {name!r} of {path} holds no text but {frame[name].dtype}: name another"

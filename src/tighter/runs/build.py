@@ -16,7 +16,7 @@ from tighter._errors import InputError
 from tighter._names import unknown
 from tighter._programs import compiled
 from tighter.data import Binarization, Schema, Splits, binarize, check_pixels, load
-from tighter.data.dequantization import check_levels, dequantize
+from tighter.data.pixels import check_levels, dequantize
 from tighter.models import (
     OBSERVATIONS,
     VAE,

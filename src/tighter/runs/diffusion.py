@@ -13,7 +13,7 @@ from jaxtyping import Array, Key
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter.data import Dataset, Splits
-from tighter.data.dequantization import levels_of
+from tighter.data.pixels import levels_of
 from tighter.models.diffusion import DiffusionBound, DiffusionModel, diffusion_terms
 from tighter.runs.configuration import (
     Configuration,

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from tighter.data import Schema, Splits
-from tighter.data._columns import WITH_LEVELS
+from tighter.data.columns import WITH_LEVELS
 from tighter.distributions import draw
 from tighter.models import Missing, MissingNotAtRandom
 from tighter.runs.scoring import error_of_mean

@@ -1,4 +1,6 @@
-"""Binary pixels from gray ones."""
+"""Binary pixels from gray ones, and continuous ones from those of few levels."""
+
+from __future__ import annotations
 
 import difflib
 import enum
@@ -7,10 +9,13 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Key, PRNGKeyArray
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter.data.dataset import Dataset
+
+_LEVELS = (2, 16, 17, 32, 64, 128, 256)
 
 
 class Binarization(enum.Enum):
@@ -24,7 +29,7 @@ class Binarization(enum.Enum):
     STOCHASTIC = "stochastic"
 
     @classmethod
-    def _missing_(cls, value: object) -> "Binarization":
+    def _missing_(cls, value: object) -> Binarization:
         choices = [member.value for member in cls]
         nearest = difflib.get_close_matches(str(value).lower(), choices, n=1)
         hint = f"did you mean {nearest[0]!r}? " if nearest else ""
@@ -86,10 +91,9 @@ def check_pixels(
     low, high = float(np.nanmin(dataset.x)), float(np.nanmax(dataset.x))
     if low >= 0 and high <= 1:
         return
+    demanding = f"{binarization.value} binarization needs"
     if binarization is Binarization.NONE:
         demanding = f"{observation_name} observations need"
-    else:
-        demanding = f"{binarization.value} binarization needs"
     whole = high == round(high) and bool((dataset.x == np.round(dataset.x)).all())
     most = 2 ** math.ceil(math.log2(high + 1)) - 1 if whole and high > 1 else high
     mend = f"divide by {most:g}" if low >= 0 else "rescale as (x - x.min()) / (x.max() - x.min())"
@@ -97,3 +101,59 @@ def check_pixels(
         f"{demanding} values in [0, 1], but {dataset.name} reaches from {low:g} to {high:g}; "
         f"{mend}, or choose another observation family"
     )
+
+
+def levels_of(x: np.ndarray) -> int | None:
+    """How many levels, evenly from 0 to 1, values have; None if no usual number of them fits.
+
+    Args:
+        x: Values of any shape.
+    """
+    values = np.unique(np.asarray(x, np.float64))
+    if values.size == 0 or values[0] < 0 or values[-1] > 1:
+        return None
+    for levels in _LEVELS:
+        steps = values * (levels - 1)
+        if np.abs(steps - np.round(steps)).max() < 1e-4:
+            return levels
+    return None
+
+
+def check_levels(data: Dataset, levels: int) -> None:
+    """Refuse data that are not of so many levels.
+
+    Raises:
+        InputError: If a value is none of 0, 1/(L − 1), …, 1.
+    """
+    require(levels >= 2, f"data.levels is 2 or more, or 0 for none, got {levels}")
+    steps = np.asarray(data.x, np.float64) * (levels - 1)
+    wrong = (np.abs(steps - np.round(steps)) > 1e-3) | (steps < -1e-3) | (steps > levels - 1 + 1e-3)
+    require(
+        not wrong.any(),
+        f"{data.name} holds values that are none of {levels} levels from 0 to 1, row "
+        f"{wrong.reshape(len(wrong), -1).any(axis=1).argmax()} first: set data.levels to what they "
+        "are, or to 0",
+    )
+
+
+def dequantize(
+    x: Float[Array, "*shape"], *, levels: int, key: Key[Array, ""]
+) -> Float[Array, "*shape"]:
+    r"""Uniform noise of one level's width: $(x (L - 1) + u) / L$, $u \sim \mathrm U[0, 1)$.
+
+    The mean log density of the result is a lower bound on the log probability of the level, up to
+    log L an entry.
+
+    Args:
+        x: Values 0, 1/(L − 1), …, 1.
+        levels: L.
+        key: Random key.
+
+    Returns:
+        Values in [0, 1).
+
+    References:
+        Theis, van den Oord & Bethge, "A note on the evaluation of generative models", 2016,
+        sec. 3.1.
+    """
+    return (x * (levels - 1) + jax.random.uniform(key, x.shape, x.dtype)) / levels

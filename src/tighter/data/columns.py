@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.data._refusals import (
-    WHOLE,
-    listed,
-    refuse_first,
-    refuse_identifiers,
-    refuse_infinite,
-    refuse_numbers_as_text,
-    refuse_text,
-)
 
 if TYPE_CHECKING:
     import polars
@@ -39,8 +31,9 @@ AMONG_NUMBERS = (
     "(null)", "[null]", ".", "..", "...", "-", "--", "---", "–", "—",
 )  # fmt: skip
 
-_FLOATING = ("Float16", "Float32", "Float64")
-_TEXT = ("String", "Categorical", "Enum")
+WHOLE = ("Int8", "Int16", "Int32", "Int64", "Int128", "UInt8", "UInt16", "UInt32", "UInt64")
+FLOATING = ("Float16", "Float32", "Float64")
+TEXT = ("String", "Categorical", "Enum")
 _DECIMAL = re.compile(r"Decimal\(precision=(\d+), scale=(\d+)\)")
 
 
@@ -68,35 +61,34 @@ class Column:
 
     def __post_init__(self) -> None:
         check_kind(self.kind)
-        if self.dtype not in (*WHOLE, *_FLOATING, *_TEXT, "Boolean") and not _DECIMAL.fullmatch(
-            self.dtype
-        ):
-            raise InputError(
-                f"column {self.name!r} cannot be of type {self.dtype!r}; "
-                "drop it, or make it whole or floating numbers, decimals, text or booleans"
-            )
-        if len(set(self.categories)) != len(self.categories):
-            raise InputError(f"column {self.name!r} has a category twice; name each once")
-        if self.kind not in WITH_LEVELS and self.dtype in (*_TEXT, "Boolean"):
-            raise InputError(
-                f"column {self.name!r} of type {self.dtype} cannot be of kind {self.kind}; "
-                f"choose {' or '.join(WITH_LEVELS)}"
-            )
-        number = len(self.categories)
-        if self.kind == "binary" and number != 2:
-            raise InputError(
-                f"column {self.name!r} has {number} levels ({listed(self.categories)}), and "
-                "binary has two; choose categorical"
-            )
-        if self.kind == "categorical" and number < 2:
-            raise InputError(
-                f"column {self.name!r} has {number} level(s), and categorical has two or more; "
-                "drop the column"
-            )
-        if self.kind not in WITH_LEVELS and self.categories:
-            raise InputError(
-                f"column {self.name!r} of kind {self.kind} has categories; leave them out"
-            )
+        column, number = f"column {self.name!r}", len(self.categories)
+        has_levels = self.kind in WITH_LEVELS
+        require(
+            self.dtype in (*WHOLE, *FLOATING, *TEXT, "Boolean") or _DECIMAL.fullmatch(self.dtype),
+            f"{column} cannot be of type {self.dtype!r}; "
+            "drop it, or make it whole or floating numbers, decimals, text or booleans",
+        )
+        require(
+            len(set(self.categories)) == number, f"{column} has a category twice; name each once"
+        )
+        require(
+            has_levels or self.dtype not in (*TEXT, "Boolean"),
+            f"{column} of type {self.dtype} cannot be of kind {self.kind}; "
+            f"choose {' or '.join(WITH_LEVELS)}",
+        )
+        require(
+            self.kind != "binary" or number == 2,
+            f"{column} has {number} levels ({listed(self.categories)}), and binary has two; "
+            "choose categorical",
+        )
+        require(
+            self.kind != "categorical" or number >= 2,
+            f"{column} has {number} level(s), and categorical has two or more; drop the column",
+        )
+        require(
+            has_levels or not number,
+            f"{column} of kind {self.kind} has categories; leave them out",
+        )
 
 
 def check_kind(kind: str) -> None:
@@ -107,48 +99,6 @@ def check_kind(kind: str) -> None:
     """
     if kind not in KINDS:
         raise unknown("kind", str(kind), KINDS)
-
-
-def infer_column(series: polars.Series, kind: str | None) -> Column:
-    """The column that a series of polars is, of the kind asked for or the one its type suggests.
-
-    Args:
-        series: The values, two different ones at least.
-        kind: The kind; none to go by the type.
-
-    Returns:
-        The column.
-
-    Raises:
-        InputError: If the type cannot be data, or the values cannot be of that kind.
-    """
-    dtype = "Enum" if str(series.dtype).startswith("Enum") else str(series.dtype)
-    if kind in ("real", "positive", "unit", "count"):
-        refuse_text(series, f"is to be of kind {kind}")
-        column = Column(series.name, kind, (), dtype)
-        encode_column(series, column)
-        return column
-    if kind is None and dtype in _TEXT:
-        refuse_numbers_as_text(series)
-    if kind is None:
-        refuse_identifiers(series)
-    if kind is None and not _has_levels(series, dtype):
-        column = Column(series.name, "real", (), dtype)
-        encode_column(series, column)
-        return column
-    if series.dtype.is_float():
-        refuse_infinite(series.to_numpy(), series.name)
-    categories = _categories(series)
-    if kind is None:
-        kind = "binary" if len(categories) == 2 else "categorical"
-        odd = [level for level in categories if level.lower() in AMONG_NUMBERS]
-        if odd and dtype in _TEXT:
-            warnings.warn(
-                f"column {series.name!r} has {listed(odd)} among its words, taken for a word too; "
-                f"missing_words={odd} makes it a missing cell",
-                stacklevel=2,
-            )
-    return Column(series.name, kind, categories, dtype)
 
 
 def encode_column(series: polars.Series, column: Column) -> np.ndarray:
@@ -167,7 +117,7 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
     import polars as pl
 
     if column.kind in WITH_LEVELS:
-        levels = _levels(series)
+        levels = levels_of(series)
         codes = levels.replace_strict(
             list(column.categories),
             [float(code) for code in range(len(column.categories))],
@@ -192,8 +142,9 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
         f"column {column.name!r} has {{value:g}} in {{row}}, too large for float32; "
         "rescale the column",
     )
+    if column.kind == "real":
+        return values
     outside, wanted = {
-        "real": (np.zeros(len(values), bool), ""),
         "positive": (single <= 0, "values above 0"),
         "unit": ((values < 0) | (values > 1), "values in [0, 1]"),
         "count": ((values < 0) | (values % 1 > 0), "whole numbers from 0"),
@@ -249,15 +200,7 @@ def decode_column(values: np.ndarray, column: Column) -> polars.Series:
     return shortest.zip_with(pl.Series(rounded == values), double).cast(dtype)
 
 
-def _has_levels(series: polars.Series, dtype: str) -> bool:
-    if dtype in (*WHOLE, *_FLOATING):
-        known = series.drop_nulls()
-        known = known.drop_nans() if dtype in _FLOATING else known
-        return known.n_unique() == 2 and bool((known % 1 == 0).all())
-    return dtype in (*_TEXT, "Boolean")
-
-
-def _levels(series: polars.Series) -> polars.Series:
+def levels_of(series: polars.Series) -> polars.Series:
     """Each value as text; whole numbers alike, whatever their type."""
     import polars as pl
 
@@ -267,18 +210,6 @@ def _levels(series: polars.Series) -> polars.Series:
     numbers = series.cast(pl.Float64) if series.dtype.is_decimal() else series
     refuse_infinite(numbers.to_numpy(), series.name)
     return (numbers.fill_nan(None) + 0.0).cast(pl.String).str.replace(r"\.0$", "")
-
-
-def _categories(series: polars.Series) -> tuple[str, ...]:
-    import polars as pl
-
-    if isinstance(series.dtype, pl.Enum):
-        return tuple(series.dtype.categories)
-    if series.dtype == pl.Categorical:
-        series = series.cast(pl.String)
-    if series.dtype.is_float():
-        series = series.fill_nan(None)
-    return tuple(_levels(series.drop_nulls().unique().sort()).unique(maintain_order=True))
 
 
 def _whole(values: np.ndarray, column: Column) -> np.ndarray:
@@ -297,3 +228,61 @@ def _polars_type(column: Column) -> Any:
     if decimal := _DECIMAL.fullmatch(column.dtype):
         return pl.Decimal(int(decimal[1]), int(decimal[2]))
     return getattr(pl, column.dtype)
+
+
+def refuse_missing_rows(x: np.ndarray) -> None:
+    """Refuse rows of which nothing is known.
+
+    Args:
+        x: Numbers of shape (N, ...), NaN where missing.
+
+    Raises:
+        InputError: If all of a row is NaN.
+    """
+    rows = np.flatnonzero(np.isnan(x).reshape(len(x), -1).all(axis=1))
+    listed = ", ".join(str(row) for row in rows[:5]) + ", …" * (rows.size > 5)
+    require(
+        not rows.size,
+        f"nothing is known of {rows.size} of {len(x)} rows, all of them missing: "
+        f"{listed} (counted from 0); drop them",
+    )
+
+
+def refuse_infinite(values: np.ndarray, name: str) -> None:
+    """Refuse a column with an infinite value."""
+    refuse_first(
+        np.isinf(values),
+        values,
+        f"column {name!r} has the infinite value {{value}} in {{row}}; "
+        "mend it, or leave the cell empty",
+    )
+
+
+def refuse_text(series: polars.Series, what: str) -> None:
+    """Refuse a column with a text that is no number; `what` says why there are none."""
+    import polars as pl
+
+    if series.dtype == pl.Null or series.dtype.is_numeric():
+        return
+    levels = series.cast(pl.String)
+    refuse_first(
+        (levels.is_not_null() & levels.cast(pl.Float64, strict=False).is_null()).to_numpy(),
+        levels,
+        f"column {series.name!r} {what}, but has {{value!r}} in {{row}}; "
+        "mend it, or leave the cell empty",
+    )
+
+
+def refuse_first(bad: np.ndarray, values: Any, message: str) -> None:
+    """Say `message` of the first of the bad values, if there is one."""
+    if not bad.any():
+        return  # else there is no value to say
+    row, number = int(np.argmax(bad)), int(np.count_nonzero(bad))
+    others = f" and {number - 1} more" if number > 1 else ""
+    raise InputError(message.format(value=values[row], row=f"row {row}{others} (counted from 0)"))
+
+
+def listed(names: Sequence[str], most: int = 12) -> str:
+    """The first of some names, in quotes."""
+    text = ", ".join(repr(name) for name in names[:most])
+    return f"{text} and {len(names) - most} more" if len(names) > most else text
