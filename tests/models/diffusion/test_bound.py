@@ -330,7 +330,7 @@ def test_times_names_numbers_and_shapes_are_refused():
         DiffusionModel.create((2,), prediction="noise", key=KEY)
     with pytest.raises(InputError, match="num_steps is a whole number"):
         model.discretized(0)
-    with pytest.raises(InputError, match="num_times is at least 1"):
+    with pytest.raises(InputError, match="num_times is a whole number of at least 1"):
         DiffusionBound(0)
     with pytest.raises(InputError, match=r"got shape \(4, 3\)"):
         DiffusionBound().batch(model, jnp.zeros((4, 3)), key=KEY)
