@@ -15,7 +15,6 @@ from tighter._summary import quantity, summary
 from tighter.evaluation.posterior_check import weighed_draws
 from tighter.evaluation.smoothing import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED
-from tighter.models.bayesian.predictive import likelihood_blocks
 
 
 class LeaveOneOut(NamedTuple):
@@ -97,7 +96,7 @@ def leave_one_out(
     without = None
     if np.isneginf(log_ratios).any():
         without = _weights_without_one(model, draws, data)
-    return _from_blocks(likelihood_blocks(model, draws, data), log_ratios, without)
+    return _from_blocks(_blocks(model, draws, data), log_ratios, without)
 
 
 def leave_one_out_from_draws(model: Any, draws: PyTree, data: PyTree) -> LeaveOneOut:
@@ -111,7 +110,14 @@ def leave_one_out_from_draws(model: Any, draws: PyTree, data: PyTree) -> LeaveOn
     Raises:
         InputError: If the data are not finite, or impossible at a draw.
     """
-    return _from_blocks(likelihood_blocks(model, draws, data), None, None)
+    return _from_blocks(_blocks(model, draws, data), None, None)
+
+
+def _blocks(model: Any, draws: PyTree, data: PyTree) -> Iterable[np.ndarray]:
+    # Imported late: a log-likelihood of a user's own model needs no models of ours.
+    from tighter.models.bayesian.predictive import likelihood_blocks
+
+    return likelihood_blocks(model, draws, data)
 
 
 def _weights_without_one(model: Any, draws: PyTree, data: PyTree) -> Float[np.ndarray, " S"]:
@@ -123,7 +129,7 @@ def _weights_without_one(model: Any, draws: PyTree, data: PyTree) -> Float[np.nd
 
     others = np.asarray(jax.jit(jax.vmap(before_data))(draws), np.float64)
     impossible = np.zeros(len(others), int)
-    for block in likelihood_blocks(model, draws, data):
+    for block in _blocks(model, draws, data):
         none = np.isneginf(block)
         impossible += none.sum(axis=1)
         others += np.where(none, 0, block).sum(axis=1)

@@ -14,7 +14,6 @@ from tighter._programs import compiled
 from tighter._summary import quantity, summary
 from tighter.distributions import draw
 from tighter.evaluation.log_likelihood import log_likelihood
-from tighter.models.topics.documents import checked_documents
 from tighter.objectives.log_weights import log_weight
 
 
@@ -69,6 +68,8 @@ def perplexity(
     References:
         Wallach, Murray, Salakhutdinov & Mimno, "Evaluation methods for topic models", 2009, sec. 3.
     """
+    from tighter.models.topics.documents import checked_documents
+
     counts = checked_documents(counts, model.vocabulary_size)
     estimate = log_likelihood(
         model, counts, num_samples=num_samples, key=key, show_progress=show_progress
@@ -96,6 +97,8 @@ def document_completion(
     References:
         Wallach, Murray, Salakhutdinov & Mimno, "Evaluation methods for topic models", 2009, sec. 5.
     """
+    from tighter.models.topics.documents import checked_documents
+
     counts = checked_documents(counts, model.vocabulary_size, least=2)
     if num_samples < 1:
         raise InputError(f"num_samples is at least 1, got {num_samples}")

@@ -14,7 +14,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Key, PyTree
 
 from tighter._errors import InputError
@@ -31,7 +30,14 @@ from tighter.training.interruption import Interruption
 from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
 from tighter.training.progress import ProgressDisplay
-from tighter.training.steps import State, Steps, Trainable, Transform, keys_of
+from tighter.training.steps import (
+    GradientTransformation,
+    State,
+    Steps,
+    Trainable,
+    Transform,
+    keys_of,
+)
 
 _SECONDS_A_CHUNK = 0.5
 # To be raised where the order of examples, or of what is drawn, changes: no run goes on in another.
@@ -82,7 +88,7 @@ def fit(
     data: Any,
     objective: Trainable,
     *,
-    optimizer: optax.GradientTransformation,
+    optimizer: GradientTransformation,
     num_epochs: int,
     batch_size: int,
     key: Key[Array, ""],

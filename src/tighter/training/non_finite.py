@@ -14,7 +14,6 @@ from tighter._errors import NonFiniteError
 from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
-from tighter.models import LatentVariableModel
 from tighter.training.steps import Trainable, all_finite, training_bounds
 
 
@@ -84,6 +83,8 @@ def _bad_terms(
     if own is not None:
         told = {"data": xs, **own(model, xs, key=key)._asdict()}
         return {name: _not_finite(term) for name, term in told.items()}
+    from tighter.models import LatentVariableModel  # late: only a failure asks
+
     missing = as_model(model).takes_missing
 
     def bad(tree: Any) -> Bool[Array, ""]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._protocols import as_model, untrained_fields
 from tighter.objectives.objective import Objective
+
+if TYPE_CHECKING:
+    from optax import GradientTransformation
+else:  # imported by who makes the optimizer
+    GradientTransformation = Any
 
 Transform = Callable[..., Array]
 
@@ -104,7 +108,7 @@ class Steps(eqx.Module):
 
     static: PyTree
     objective: Trainable
-    optimizer: optax.GradientTransformation
+    optimizer: GradientTransformation
     transform: Transform | None
     batch_size: int = eqx.field(static=True)
     num_steps: Int[Array, ""]
