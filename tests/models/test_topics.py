@@ -19,10 +19,9 @@ import tighter as tt
 from tighter._errors import InputError
 from tighter.distributions import kl
 from tighter.evaluation.perplexity import document_completion, perplexity
-from tighter.models.topics.batch_norm import BatchNorm
 from tighter.models.topics.log_simplex import LogDirichlet, LogisticNormal, laplace_of_dirichlet
-from tighter.models.topics.mixture import DirichletTopics, MixtureOfTopics
 from tighter.models.topics.model import TOPIC_POSTERIORS, TopicModel
+from tighter.models.topics.words import BatchNorm, DirichletTopics, MixtureOfTopics
 
 KEY = jax.random.key(5)
 TOPICS = np.array([[0.6, 0.2, 0.1, 0.1], [0.1, 0.1, 0.2, 0.6], [0.05, 0.55, 0.35, 0.05]])

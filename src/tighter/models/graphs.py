@@ -17,8 +17,8 @@ from tighter.models.linear_gaussian_graph import LinearGaussianGraph
 from tighter.models.missing_not_at_random import MissingNotAtRandom
 from tighter.models.multimodal.model import MultimodalVAE
 from tighter.models.semi_supervised import SemiSupervisedVAE
-from tighter.models.topics.mixture import DirichletTopics
 from tighter.models.topics.model import TopicModel
+from tighter.models.topics.words import DirichletTopics
 
 
 def graph_of(model: Any, *, num_examples: int | None = None) -> DAG:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any, ClassVar, NoReturn
 
 import equinox as eqx
@@ -15,16 +13,20 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution
 
+from tighter._checks import check_above, check_counts, require
 from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter.data.examples import check_finite
 from tighter.distributions import draw, stop_parameters
 from tighter.models._families import PosteriorFamily
 from tighter.models._model import LatentVariableModel
-from tighter.models.bayesian.parameters import ParameterPosterior, ParameterPrior
-from tighter.models.bayesian.peak import climb, factor_of_inverse
+from tighter.models.bayesian.parameters import (
+    ParameterPosterior,
+    ParameterPrior,
+    leading_axis,
+)
+from tighter.models.bayesian.peak import Distance, climb, distance, factor_of_inverse, settle
 from tighter.models.bayesian.posteriors import family_from_name, initial_output
-from tighter.models.bayesian.settle import Distance, distance, settle
 
 # Second derivatives of more parameters than this take longer than the fit that they start.
 _MOST_CURVED = 1000
@@ -94,13 +96,12 @@ class BayesianModel(LatentVariableModel):
         start_scale: float = 0.1,
         key: Key[Array, ""] | None = None,
     ):
-        if not callable(log_likelihood):
-            raise InputError(
-                "log_likelihood is a function (parameters, datum) -> nats, got "
-                f"{type(log_likelihood).__name__}"
-            )
-        if not (isinstance(start_scale, Real | Array) and 0 < start_scale < math.inf):
-            raise InputError(f"start_scale is a finite number above zero, got {start_scale!r}")
+        require(
+            callable(log_likelihood),
+            "log_likelihood is a function (parameters, datum) -> nats, got "
+            f"{type(log_likelihood).__name__}",
+        )
+        check_above(0, start_scale=start_scale)
         key = jax.random.key(0) if key is None else key
         family_key, output_key = jax.random.split(key)
         self.datum_log_likelihood = log_likelihood
@@ -112,8 +113,10 @@ class BayesianModel(LatentVariableModel):
         if start is not None:
             values = self.parameter_prior.checked(start, "start")
             self.location = self.parameter_prior.free(values)[0]
-            if not bool(jnp.all(jnp.isfinite(self.location))):
-                raise InputError("start lies outside of the prior's support: give one within")
+            require(
+                jnp.all(jnp.isfinite(self.location)),
+                "start lies outside of the prior's support: give one within",
+            )
         self.scale = jnp.full(num_free, float(start_scale))
 
     def initialized_from(self, data: PyTree, *, num_steps: int = 200) -> BayesianModel:
@@ -134,20 +137,20 @@ class BayesianModel(LatentVariableModel):
                 the data or the log density at the start are not finite.
         """
         num_free = self.location.size
-        if num_free > _MOST_CURVED:
-            raise InputError(
-                f"second derivatives are taken of {_MOST_CURVED:,} parameters at most, got "
-                f"{num_free:,}: leave `initialized_from` out, and give start and start_scale"
-            )
+        require(
+            num_free <= _MOST_CURVED,
+            f"second derivatives are taken of {_MOST_CURVED:,} parameters at most, got "
+            f"{num_free:,}: leave `initialized_from` out, and give start and start_scale",
+        )
         check_finite(data, "data", missing=False)
         location, scale, first, found = _at_peak(self, data, num_steps)
         at = lambda *q: eqx.tree_at(lambda model: (model.location, model.scale), self, q)  # noqa: E731
         if isinstance(first, Tracer):
             return at(location, scale)
-        if not bool(jnp.isfinite(first)):
-            raise InputError(
-                f"the log density at the start is {float(first)}: give other parameters as start"
-            )
+        require(
+            jnp.isfinite(first),
+            f"the log density at the start is {float(first)}: give other parameters as start",
+        )
         if not bool(found):
             warnings.warn(
                 "no peak of the posterior density was found: q is left where it was; give other "
@@ -216,8 +219,7 @@ class BayesianModel(LatentVariableModel):
 
     def log_likelihoods(self, parameters: PyTree, data: PyTree) -> Float[Array, " N"]:
         """Log p(datum | θ) of each datum, in nats."""
-        _num_examples(data)
-        return jax.vmap(lambda datum: self._of_datum(parameters, datum))(data)
+        return _of_each(self.datum_log_likelihood, parameters, data)
 
     def log_likelihood(self, x: PyTree) -> Callable[[PyTree], Array]:
         """The function θ -> log p(data | θ), in nats."""
@@ -245,7 +247,7 @@ class BayesianModel(LatentVariableModel):
             xs: B of the data.
             num_examples: N; None if they are all.
         """
-        batch_size = _num_examples(xs)
+        batch_size = leading_axis(xs, "data are arrays")
         scale = 1.0 if num_examples is None else num_examples / batch_size
         log_likelihood = self.log_likelihood(xs)
         return lambda z: self.prior.log_prob(z) + scale * log_likelihood(z)
@@ -256,12 +258,8 @@ class BayesianModel(LatentVariableModel):
         Raises:
             InputError: If S is no whole number of at least 1.
         """
-        if not isinstance(num_samples, Integral) or num_samples < 1:
-            raise InputError(f"num_samples is a whole number of at least 1, got {num_samples!r}")
+        check_counts(num_samples=num_samples)
         return _draws(self, num_samples, key)
-
-    def _of_datum(self, parameters: PyTree, datum: PyTree) -> Float[Array, ""]:
-        return _scalar(self.datum_log_likelihood, parameters, datum)
 
 
 class DataLikelihood(eqx.Module):
@@ -272,9 +270,7 @@ class DataLikelihood(eqx.Module):
 
     def log_prob(self, value: PyTree) -> Float[Array, ""]:
         """Log density of data with leading axis N, in nats."""
-        of_datum = lambda datum: _scalar(self.datum_log_likelihood, self.parameters, datum)  # noqa: E731
-        _num_examples(value)
-        return jnp.sum(jax.vmap(of_datum)(value))
+        return jnp.sum(_of_each(self.datum_log_likelihood, self.parameters, value))
 
     def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> NoReturn:
         """There are none.
@@ -288,9 +284,14 @@ class DataLikelihood(eqx.Module):
         )
 
 
+def _of_each(log_likelihood: Any, parameters: PyTree, data: PyTree) -> Float[Array, " N"]:
+    leading_axis(data, "data are arrays")
+    return jax.vmap(lambda datum: _scalar(log_likelihood, parameters, datum))(data)
+
+
 def _scalar(log_likelihood: Any, parameters: PyTree, datum: PyTree) -> Float[Array, ""]:
     """The function's value, refused if it is no number."""
-    told = "log_likelihood(parameters, datum) is a scalar for one datum, got "
+    wanted = "log_likelihood(parameters, datum) is a scalar for one datum, got "
     try:
         value = log_likelihood(parameters, datum)
     except KeyError as error:
@@ -301,31 +302,23 @@ def _scalar(log_likelihood: Any, parameters: PyTree, datum: PyTree) -> Float[Arr
             f"log_likelihood reads {error.args[0]!r}, and the prior has "
             f"{', '.join(map(str, parameters))}{parts}"
         ) from error
-    if isinstance(value, Distribution):
-        raise InputError(
-            f"{told}the distribution {type(value).__name__}: end with .log_prob(datum)"
-        )
-    if isinstance(value, str | None) or not jax.tree_util.all_leaves([value]):
-        raise InputError(f"{told}{type(value).__name__}: return a number of nats")
+    kind = type(value).__name__
+    require(
+        not isinstance(value, Distribution),
+        f"{wanted}the distribution {kind}: end with .log_prob(datum)",
+    )
+    require(
+        not isinstance(value, str | None) and jax.tree_util.all_leaves([value]),
+        f"{wanted}{kind}: return a number of nats",
+    )
     value = jnp.asarray(value)
-    if not jnp.isrealobj(value):
-        raise InputError(f"{told}{value.dtype}: a log density is a real number")
-    if value.shape != ():
-        raise InputError(
-            f"{told}shape {value.shape}: sum over the datum's entries, or, if it was written for "
-            "all of the data at once, give these with a leading axis of 1"
-        )
+    require(jnp.isrealobj(value), f"{wanted}{value.dtype}: a log density is a real number")
+    require(
+        value.shape == (),
+        f"{wanted}shape {value.shape}: sum over the datum's entries, or, if it was written for "
+        "all of the data at once, give these with a leading axis of 1",
+    )
     return value.astype(jnp.result_type(float, value))
-
-
-def _num_examples(data: PyTree) -> int:
-    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
-    if len(sizes) != 1 or sizes <= {(), (0,)}:
-        raise InputError(
-            "data are one or more arrays with the same leading axis of at least 1, got leading "
-            f"axes {sorted(sizes)}"
-        )
-    return next(iter(sizes))[0]
 
 
 @compiled
@@ -377,15 +370,16 @@ def _at_peak(
 @compiled
 def _settled(model: BayesianModel, data: PyTree) -> tuple[Array, Array]:
     """Location and scale of the Gaussian of the largest ELBO near q."""
-    diagonal = model.scale.ndim == 1
-    factor = jnp.diag(model.scale) if diagonal else model.scale
-    log_density = _log_density(model, data)
-    location, factor = settle(log_density, model.location, factor, diagonal=diagonal)
+    diagonal, log_density = model.scale.ndim == 1, _log_density(model, data)
+    location, factor = settle(log_density, model.location, _factor(model), diagonal=diagonal)
     return location, jnp.diagonal(factor) if diagonal else factor
 
 
 @compiled
 def _off(model: BayesianModel, data: PyTree) -> Distance:
     """How far the posterior is from the Gaussian of q's location and scale."""
-    factor = jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale
-    return distance(_log_density(model, data), model.location, factor)
+    return distance(_log_density(model, data), model.location, _factor(model))
+
+
+def _factor(model: BayesianModel) -> Float[Array, "free free"]:
+    return jnp.diag(model.scale) if model.scale.ndim == 1 else model.scale

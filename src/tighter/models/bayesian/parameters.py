@@ -13,11 +13,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Delta, Distribution, ImproperUniform, biject_to
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._protocols import PosteriorHooks
 from tighter.distributions import Posterior, as_reparameterized, draw, stop_parameters
-from tighter.models.bayesian._bijections import from_support, to_support
-from tighter.models.bayesian._masks import without_numpyro_masks
+from tighter.models.bayesian._supports import from_support, to_support, without_numpyro_masks
 
 
 class ParameterPrior(eqx.Module):
@@ -42,30 +42,28 @@ class ParameterPrior(eqx.Module):
     def __check_init__(self) -> None:
         """Refuse what has no density over a continuum."""
         leaves = _leaves(self.parts)
-        if not leaves:
-            raise InputError("a prior has one distribution or more, got none")
+        require(leaves, "a prior has one distribution or more, got none")
         for name, part in leaves:
-            if not isinstance(part, Distribution):
-                raise InputError(
-                    f"a prior is a numpyro distribution or a dict of them, got {part!r}"
-                    f"{f' as {name}' if name else ''}"
-                )
-            if getattr(part.support, "is_discrete", False):
-                raise InputError(
-                    f"the prior {type(part).__name__}{f' of {name}' if name else ''} is discrete: "
-                    "sum over its values in log_likelihood"
-                )
-            whose = f"the prior {type(part).__name__}{f' of {name}' if name else ''}"
-            if _is_fixed(part):
-                raise InputError(
-                    f"{whose} fixes its parameter: write the number in log_likelihood, and leave "
-                    "it out of the prior"
-                )
+            require(
+                isinstance(part, Distribution),
+                f"a prior is a numpyro distribution or a dict of them, got {part!r}"
+                f"{f' as {name}' if name else ''}",
+            )
+            prior = f"the prior {type(part).__name__}{f' of {name}' if name else ''}"
+            require(
+                not part.support.is_discrete,
+                f"{prior} is discrete: sum over its values in log_likelihood",
+            )
+            require(
+                not _is_fixed(part),
+                f"{prior} fixes its parameter: write the number in log_likelihood, and leave "
+                "it out of the prior",
+            )
             try:
                 held = stop_parameters(part)
             except ValueError:
                 raise InputError(
-                    f"{whose} has a mask within: write .mask(...) after what is around it"
+                    f"{prior} has a mask within: write .mask(...) after what is around it"
                 ) from None
             try:
                 # Some of numpyro's lose their support when they are taken apart as pytrees.
@@ -73,7 +71,7 @@ class ParameterPrior(eqx.Module):
                     biject_to(each.support)
             except NotImplementedError:
                 raise InputError(
-                    f"the support of {whose} has no bijection from real numbers: write it as a "
+                    f"the support of {prior} has no bijection from real numbers: write it as a "
                     "transformed distribution"
                 ) from None
 
@@ -95,8 +93,7 @@ class ParameterPrior(eqx.Module):
         """
         leaves = _leaves(self.parts)
         flat = [name for name, part in leaves if isinstance(part, ImproperUniform)]
-        if flat:
-            raise InputError(f"a flat prior has no draws, and that of {', '.join(flat)} is flat")
+        require(not flat, f"a flat prior has no draws, and that of {', '.join(flat)} is flat")
         keys = jax.tree.unflatten(self._structure, list(jax.random.split(key, len(leaves))))
         return self._each(lambda part, key: part.sample(key, sample_shape), keys)
 
@@ -127,28 +124,25 @@ class ParameterPrior(eqx.Module):
         try:
             values = self._structure.flatten_up_to(value)
         except (ValueError, TypeError, KeyError):
+            parts = ", ".join(part or "an array" for part, _ in _leaves(self.parts))
             raise InputError(
-                f"{name} has the prior's parts, {self._told}, got {jax.tree.structure(value)}"
+                f"{name} has the prior's parts, {parts}, got {jax.tree.structure(value)}"
             ) from None
         for (place, part), each in zip(_leaves(self.parts), values, strict=True):
-            if jnp.shape(each) != _shape(part):
-                raise InputError(
-                    f"{name}{place} has the prior's shape {_shape(part)}, got {jnp.shape(each)}"
-                )
-        arrays = []
-        for (place, _), each in zip(_leaves(self.parts), values, strict=True):
-            if isinstance(each, str) or not jnp.isrealobj(each):
-                raise InputError(f"{name}{place} is of real numbers, got {each!r}")
-            arrays.append(jnp.asarray(each, jnp.result_type(float)))
+            require(
+                jnp.shape(each) == _shape(part),
+                f"{name}{place} has the prior's shape {_shape(part)}, got {jnp.shape(each)}",
+            )
+            require(
+                not isinstance(each, str) and jnp.isrealobj(each),
+                f"{name}{place} is of real numbers, got {each!r}",
+            )
+        arrays = [jnp.asarray(each, jnp.result_type(float)) for each in values]
         return jax.tree.unflatten(self._structure, arrays)
 
     @property
     def _structure(self) -> Any:
         return jax.tree.structure(self.parts, is_leaf=_is_distribution)
-
-    @property
-    def _told(self) -> str:
-        return ", ".join(name or "an array" for name, _ in _leaves(self.parts))
 
     def _each(self, function: Any, values: PyTree) -> PyTree:
         return jax.tree.map(function, self.parts, values, is_leaf=_is_distribution)
@@ -202,6 +196,24 @@ class ParameterPosterior(PosteriorHooks, eqx.Module):
             unit = linalg.solve_triangular(self.scale, centered, lower=True)
             widths = jnp.diagonal(self.scale)
         return self.base.log_prob(unit) - jnp.sum(jnp.log(jnp.abs(widths))) - log_det
+
+
+def leading_axis(arrays: PyTree, what: str) -> int:
+    """The size of the one leading axis that all arrays have.
+
+    Args:
+        arrays: A pytree of arrays.
+        what: What messages say that they are.
+
+    Raises:
+        InputError: If there is no array, or the axes are empty or differ.
+    """
+    axes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(arrays)}
+    require(
+        len(axes) == 1 and not axes <= {(), (0,)},
+        f"{what} with the same leading axis of at least 1, got leading axes {sorted(axes)}",
+    )
+    return next(iter(axes))[0]
 
 
 def _is_distribution(part: Any) -> bool:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._extras import check_installed
 from tighter._names import unknown
 from tighter.models._space import Space
@@ -41,22 +41,22 @@ def family_from_name(
         name, colon, number = posterior.strip().partition(":")
         if name not in BAYESIAN_POSTERIORS:
             raise unknown("posterior", name, BAYESIAN_POSTERIORS)
-        if colon and not number.isdecimal():
-            raise InputError(
-                f"posterior {posterior!r}: {number!r} is no whole number: write {name}:2"
-            )
+        require(
+            not colon or number.isdecimal(),
+            f"posterior {posterior!r}: {number!r} is no whole number: write {name}:2",
+        )
         make = BAYESIAN_POSTERIORS[name]
         posterior = make(num_free, int(number) if colon else None, key=key)
-    if not isinstance(getattr(posterior, "space", None), Space):
-        raise InputError(
-            f"posterior is a name or a family, got {posterior!r}: take one of "
-            f"{', '.join(sorted(BAYESIAN_POSTERIORS))}"
-        )
-    if posterior.space is not Space.REAL:
-        raise InputError(
-            f"parameters are made from real numbers, and {type(posterior).__name__} is over "
-            f"{posterior.space.value}: take one of {', '.join(sorted(BAYESIAN_POSTERIORS))}"
-        )
+    require(
+        isinstance(getattr(posterior, "space", None), Space),
+        f"posterior is a name or a family, got {posterior!r}: take one of "
+        f"{', '.join(sorted(BAYESIAN_POSTERIORS))}",
+    )
+    require(
+        posterior.space is Space.REAL,
+        f"parameters are made from real numbers, and {type(posterior).__name__} is over "
+        f"{posterior.space.value}: take one of {', '.join(sorted(BAYESIAN_POSTERIORS))}",
+    )
     posterior.shape(num_free)  # refuses a number of dimensions that doesn't fit
     return posterior
 

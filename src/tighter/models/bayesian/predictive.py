@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.examples import checked_examples
+from tighter.models.bayesian.parameters import leading_axis
 
 # Likelihoods in memory at a time.
 _NUMBERS = 4_000_000
@@ -58,8 +59,8 @@ class LogPredictive(NamedTuple):
     mean_error: float
 
     def __repr__(self) -> str:
-        told = f"{quantity(self.mean, self.mean_error)} nats, mean of {self.value.size:,} data"
-        return summary(self, told, "the error is that of the draws")
+        mean = f"{quantity(self.mean, self.mean_error)} nats, mean of {self.value.size:,} data"
+        return summary(self, mean, "the error is that of the draws")
 
 
 def log_predictive(model: Any, draws: PyTree, data: PyTree) -> LogPredictive:
@@ -76,8 +77,7 @@ def log_predictive(model: Any, draws: PyTree, data: PyTree) -> LogPredictive:
             axes differ.
     """
     num = num_draws(draws)
-    if num < 2:
-        raise InputError("a predictive density and its error take 2 draws or more, got 1")
+    require(num >= 2, "a predictive density and its error take 2 draws or more, got 1")
     values, errors, influence = [], [], np.zeros(num)
     for block in likelihood_blocks(model, draws, data):
         top = block.max(axis=0)
@@ -116,12 +116,7 @@ def num_draws(draws: PyTree) -> int:
     Raises:
         InputError: If their leading axes differ.
     """
-    sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(draws)}
-    if len(sizes) != 1 or sizes <= {(), (0,)}:
-        raise InputError(
-            f"draws are parameters with one leading axis of at least 1, got {sorted(sizes)}"
-        )
-    return next(iter(sizes))[0]
+    return leading_axis(draws, "draws are parameters")
 
 
 @compiled

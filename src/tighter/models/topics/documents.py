@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from scipy import sparse
 
+from tighter._checks import require
 from tighter._errors import InputError
 
 _SHOWN, _BLOCK = 5, 512
@@ -30,8 +32,7 @@ def checked_documents(
         InputError: If the shape doesn't fit, a count is no (whole) number from 0 up, a document has
             too few words, or the corpus has but one word.
     """
-    if hasattr(counts, "toarray"):  # scipy's, which is not imported for it
-        counts = counts.toarray()
+    counts = counts.toarray() if sparse.issparse(counts) else counts
     try:
         counts = np.asarray(counts)
     except ValueError:
@@ -39,11 +40,11 @@ def checked_documents(
             "documents are a table of counts, a row a document and a column a word, got rows of "
             "different lengths: count the words of one vocabulary"
         ) from None
-    if counts.ndim != 2 or not len(counts) or counts.dtype.kind not in "biuf":
-        raise InputError(
-            "documents are a table of counts, a row a document and a column a word, got shape "
-            f"{counts.shape} of {counts.dtype}"
-        )
+    require(
+        counts.ndim == 2 and len(counts) and counts.dtype.kind in "biuf",
+        "documents are a table of counts, a row a document and a column a word, got shape "
+        f"{counts.shape} of {counts.dtype}",
+    )
     if counts.shape[1] != vocabulary_size:
         raise InputError(
             f"the vocabulary doesn't fit: got counts of {counts.shape[1]} words, the model has "

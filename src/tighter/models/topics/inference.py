@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from tighter.models.networks._layers import Linear
-from tighter.models.topics.batch_norm import BatchNorm
 from tighter.models.topics.log_simplex import (
     LogDirichlet,
     LogDirichletMixture,
     LogisticNormal,
 )
+from tighter.models.topics.words import BatchNorm
 
 # Logarithms of factors by which an encoder corrects a guess; beyond, draws would overflow.
 _FARTHEST = 8.0

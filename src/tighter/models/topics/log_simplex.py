@@ -101,10 +101,6 @@ class LogDirichlet(Distribution):
         draws = log_gamma(key, jnp.broadcast_to(self.concentration, shape))
         return jax.nn.log_softmax(draws)
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Log proportions, with derivatives."""
-        return self.sample(key, sample_shape)
-
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log density of log proportions, in nats."""
         total = jnp.sum(self.concentration, axis=-1)
@@ -153,16 +149,12 @@ class LogDirichletMixture(Distribution):
         concentrations = jax.lax.stop_gradient(self.concentrations)
         return LogDirichlet(concentrations[which]).sample(key)
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Log proportions."""
-        return self.sample(key, sample_shape)
-
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log density of log proportions, in nats."""
         weights, rows = jax.lax.stop_gradient((self.weights, self.concentrations))
         parts = [
-            jnp.log(weights[index]) + LogDirichlet(rows[index]).log_prob(value)
-            for index in range(rows.shape[0])
+            jnp.log(weight) + LogDirichlet(row).log_prob(value)
+            for weight, row in zip(weights, rows, strict=True)
         ]
         return jax.nn.logsumexp(jnp.stack(parts), axis=0)
 
@@ -204,10 +196,6 @@ class LogisticNormal(Distribution):
         shape = sample_shape + self.batch_shape + self.event_shape
         noise = jax.random.normal(key, shape, self.loc.dtype)
         return jax.nn.log_softmax(self.loc + jnp.exp(self.log_scale) * noise)
-
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Log proportions, with derivatives."""
-        return self.sample(key, sample_shape)
 
     def log_prob(self, value: Array, intermediates: Any = None) -> Array:
         """Log density of log proportions, in nats."""

@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._names import unknown
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
@@ -29,8 +29,7 @@ from tighter.models.topics.inference import (
     LogisticNormalProportions,
     ProportionsFamily,
 )
-from tighter.models.topics.mixture import DirichletTopics, MixtureOfTopics, Words
-from tighter.models.topics.product_of_experts import ProductOfExperts
+from tighter.models.topics.words import DirichletTopics, MixtureOfTopics, ProductOfExperts, Words
 
 _FAMILIES: dict[str, ProportionsFamily] = {
     "dirichlet": DirichletProportions(),
@@ -106,26 +105,26 @@ class TopicModel(LatentVariableModel):
         """
         sizes = {"vocabulary_size": vocabulary_size, "num_topics": num_topics}
         low = [f"{name}={size}" for name, size in sizes.items() if size < 2]
-        if low or any(width < 1 for width in hidden):
-            raise InputError(
-                "a topic model has two words, two topics and layers of one unit or more, got "
-                f"{', '.join(low) or f'hidden={tuple(hidden)}'}"
-            )
+        require(
+            not low and not any(width < 1 for width in hidden),
+            "a topic model has two words, two topics and layers of one unit or more, got "
+            f"{', '.join(low) or f'hidden={tuple(hidden)}'}",
+        )
         if posterior is None:
             posterior = "logistic-normal" if product else "coordinate-ascent"
         if posterior not in TOPIC_POSTERIORS:
             raise unknown("posterior of topic proportions", posterior, TOPIC_POSTERIORS)
         if alpha is None:
             alpha = 1.0 if product else 1 / num_topics
-        if not 0 < alpha < math.inf or (eta is not None and not 0 < eta < math.inf):
-            raise InputError(
-                f"concentrations are finite and above zero, got alpha={alpha}, eta={eta}"
-            )
-        if product and (posterior == "coordinate-ascent" or eta is not None):
-            raise InputError(
-                "ProdLDA's topics are no distributions that are mixed, so that there is no "
-                f"coordinate ascent and no eta for them, got posterior={posterior!r}, eta={eta}"
-            )
+        require(
+            0 < alpha < math.inf and (eta is None or 0 < eta < math.inf),
+            f"concentrations are finite and above zero, got alpha={alpha}, eta={eta}",
+        )
+        require(
+            not product or (posterior != "coordinate-ascent" and eta is None),
+            "ProdLDA's topics are no distributions that are mixed, so that there is no "
+            f"coordinate ascent and no eta for them, got posterior={posterior!r}, eta={eta}",
+        )
         words_key, encoder_key = jax.random.split(key)
         if posterior in _FAMILIES:
             inference = DocumentEncoder.create(
@@ -153,13 +152,14 @@ class TopicModel(LatentVariableModel):
             InputError: If the rows are no distributions, or α is not above zero.
         """
         rows = np.asarray(topics, np.float64)
-        if rows.ndim != 2 or (rows < 0).any() or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
-            raise InputError(
-                "topics are rows of probabilities that add up to one, got shape "
-                f"{rows.shape}: divide each row by its sum"
-            )
-        if not 0 < alpha < math.inf:
-            raise InputError(f"concentrations are finite and above zero, got alpha={alpha}")
+        require(
+            rows.ndim == 2 and not (rows < 0).any() and np.allclose(rows.sum(axis=1), 1, atol=1e-3),
+            "topics are rows of probabilities that add up to one, got shape "
+            f"{rows.shape}: divide each row by its sum",
+        )
+        require(
+            0 < alpha < math.inf, f"concentrations are finite and above zero, got alpha={alpha}"
+        )
         logits = np.log(np.maximum(rows, np.finfo(np.float32).tiny)).astype(np.float32)
         return cls(MixtureOfTopics(jnp.asarray(logits)), CoordinateAscent(), float(alpha))
 
@@ -246,11 +246,11 @@ class TopicModel(LatentVariableModel):
         Raises:
             InputError: If the words are no mixture of topics.
         """
-        if isinstance(self.words, ProductOfExperts):
-            raise InputError(
-                "coordinate ascent is for mixtures of topics, got a product of experts: take its "
-                "encoder's posterior"
-            )
+        require(
+            not isinstance(self.words, ProductOfExperts),
+            "coordinate ascent is for mixtures of topics, got a product of experts: take its "
+            "encoder's posterior",
+        )
         return dataclasses.replace(self, inference=DefensiveCoordinateAscent(num_steps))
 
     def for_scoring(self) -> TopicModel:
@@ -294,11 +294,11 @@ class TopicModel(LatentVariableModel):
         )
 
     def _check(self, x: Array) -> None:
-        if x.shape != (self.vocabulary_size,):
-            raise InputError(
-                f"the vocabulary doesn't fit: got a document of shape {x.shape}, the model has "
-                f"{self.vocabulary_size} words: count the words of the model's vocabulary"
-            )
+        require(
+            x.shape == (self.vocabulary_size,),
+            f"the vocabulary doesn't fit: got a document of shape {x.shape}, the model has "
+            f"{self.vocabulary_size} words: count the words of the model's vocabulary",
+        )
 
 
 class _Document(eqx.Module):
