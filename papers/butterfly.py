@@ -43,12 +43,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpyro.distributions import Distribution, Normal
 
-from papers._record import COLORS, EXACT, INK, SURFACE, Recorder, pictures
-from tighter._programs import compiled
+from papers._record import COLORS, EXACT, INK, SURFACE, Announce, Recorder, pictures, silent
+from tighter import distributions
 from tighter.bounds import IWAE
 from tighter.distributions import Mixture, Posterior
 from tighter.models import LatentVariableModel
-from tighter.objectives.log_weights import log_weight
 
 FLOOR = 1e-3
 DATA, POINTS = 3000, 100
@@ -117,9 +116,7 @@ def decode(z: Any, *, floor: float = FLOOR) -> tuple[Any, Any]:
     return mean, numbers.stack([ratio / 3, ratio], axis=-1)
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Draw data, find the exact posteriors, measure the bounds.
 
     Args:
@@ -297,15 +294,17 @@ def log_joint(x: Any, z: Float[np.ndarray, " line"], *, floor: float = FLOOR) ->
         return _log_normal(z, 0.0, 1.0) + np.sum(_log_normal(x, means, scales), axis=-1)
 
 
-@compiled
+@eqx.filter_jit
 def _log_weights(
     model: Butterfly, examples: Example, keys: Key[Array, " draws"]
 ) -> Float[Array, "examples draws"]:
+    def log_weight(x: Example, key: Key[Array, ""]) -> Float[Array, ""]:
+        posterior = model.posterior(x)
+        z = distributions.draw(posterior, key=key)
+        return model.log_joint(x)(z) - posterior.log_prob(z)
+
     def of_all(key: Key[Array, ""]) -> Float[Array, " examples"]:
-        keys = jax.random.split(key, examples.mean.shape[0])
-        return jax.vmap(lambda x, key: log_weight(model.log_joint, x, model.posterior(x), key))(
-            examples, keys
-        )
+        return jax.vmap(log_weight)(examples, jax.random.split(key, examples.mean.shape[0]))
 
     return jax.lax.map(of_all, keys, batch_size=min(len(keys), _BLOCK)).T
 

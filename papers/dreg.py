@@ -36,17 +36,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 from numpyro.distributions import Distribution, Normal
 
-from papers._record import AXIS, COLORS, INK, Recorder, pictures
-from tighter._errors import NonFiniteError
-from tighter._programs import compiled
+from papers._images import MANY, autoencoder, binary_images
+from papers._record import AXIS, COLORS, INK, Announce, Recorder, pictures, silent
+from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.data import Splits
-from tighter.diagnostics.gradient_noise import gradient_noise
+from tighter.diagnostics import gradient_noise
 from tighter.gradients import (
     DoublyReparameterized,
     Estimator,
@@ -56,16 +56,6 @@ from tighter.gradients import (
     doubly_reparameterize,
 )
 from tighter.models import VAE, PosteriorFamily
-from tighter.objectives.objective import Objective
-from tighter.runs.build import (
-    build_data,
-    build_model,
-    build_transform,
-    check_counts,
-    resolved,
-)
-from tighter.runs.configuration import Configuration
-from tighter.training.steps import State, Steps, keys_of
 
 TRAINED: dict[str, Estimator] = {
     "plain IWAE": Reparameterized(),
@@ -75,9 +65,9 @@ TRAINED: dict[str, Estimator] = {
 }
 # Whose noise is measured besides.
 MEASURED = {**TRAINED, "wake-φ": WakePhi()}
-SAMPLES, BATCH, LEARNING_RATE = 64, 32, 3e-4
+SAMPLES, BATCH, ADAM = 64, 32, optax.adam(3e-4)
 HIDDEN, LATENT = (200, 200), 50
-EPOCHS_OF_FEW, EPOCHS_OF_MANY, MANY = 60, 2, 5000
+EPOCHS_OF_FEW, EPOCHS_OF_MANY = 60, 2
 # Turns, at whose ends the bound of so many validation examples is measured.
 TURNS, HELD_OUT = 16, 1000
 REPLICATES = 100
@@ -96,13 +86,42 @@ class SoftplusGaussian(PosteriorFamily):
         return Normal(mean, jax.nn.softplus(raw + 0.25), validate_args=False).to_event(1)
 
 
+class _Turns(eqx.Module):
+    """Steps of training, in turns of some: the same start, batches and noise, as of `fit`."""
+
+    static: Any
+    train: Float[Array, "examples ..."]
+    rows: Int[Array, "steps batch"]
+    transform: Callable[..., Array]
+    transform_key: Key[Array, ""]
+    draws_key: Key[Array, ""]
+
+    @eqx.filter_jit
+    def __call__(self, estimator: Estimator, state: Any, since: Array, until: Array) -> Any:
+        """The trained arrays and Adam's state after the steps of a turn."""
+        objective = Objective(IWAE(), estimator, SAMPLES)
+
+        def step(number: Array, state: Any) -> Any:
+            arrays, adam = state
+            key = jax.random.fold_in(self.transform_key, number)
+            xs = self.transform(self.train[self.rows[number]], key=key)
+
+            def loss(arrays: Any) -> Array:
+                key = jax.random.fold_in(self.draws_key, number)
+                model = eqx.combine(arrays, self.static)
+                return -jnp.mean(objective.batch(model, xs, key=key))
+
+            updates, adam = ADAM.update(jax.grad(loss)(arrays), adam)
+            return eqx.apply_updates(arrays, updates), adam
+
+        return jax.lax.fori_loop(since, until, step, state)
+
+
 @dataclasses.dataclass
 class _Runner:
     """A model in training, and what was measured of it turn by turn."""
 
-    name: str
-    steps: Steps
-    state: State
+    state: Any
     seconds: list[float]
     held_out: list[np.ndarray]
 
@@ -113,7 +132,7 @@ def run(
     seed: int = 0,
     data: str = "digits",
     epochs: int | None = None,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = silent,
 ) -> dict[str, Any]:
     """Train with each estimator in turns, and measure the noise of all at the same parameters.
 
@@ -129,46 +148,43 @@ def run(
 
     Raises:
         InputError: If the data can't be read, or is none of images in [0, 1].
-        NonFiniteError: If a bound or a gradient is not finite.
+        FloatingPointError: If a bound is not finite.
     """
     recorder = Recorder(path, "dreg", seed=seed)
-    configuration = _configuration(data, seed)
-    splits = build_data(configuration)
+    splits, transform = binary_images(data, seed=seed)
     num_train = len(splits.train)
     epochs = epochs or (EPOCHS_OF_MANY if num_train >= MANY else EPOCHS_OF_FEW)
-    configuration = resolved(configuration, splits)
-    transform = build_transform(configuration)
     key = jax.random.key(seed)
     binary_key, bound_key, noise_key = jax.random.split(jax.random.fold_in(key, 1), 3)
     held_out = transform(jnp.asarray(splits.validation.x[:HELD_OUT]), key=binary_key)
-    train = jnp.asarray(splits.train.x)
 
-    model = _untrained(configuration, splits)
+    model = _untrained(splits, seed)
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
-    num_steps = epochs * (num_train // BATCH)
+    order_key, transform_key, draws_key, _ = jax.random.split(key, 4)
+    rows = _batches(num_train, epochs, order_key)
+    num_steps = len(rows)
+    turns = _Turns(static, jnp.asarray(splits.train.x), rows, transform, transform_key, draws_key)
     marks = np.unique(np.linspace(0, num_steps, TURNS + 1).round().astype(int)).tolist()
 
-    runners = {}
-    for name, estimator in TRAINED.items():
-        steps = Steps(
-            static, Objective(IWAE(), estimator, SAMPLES), optax.adam(LEARNING_RATE), transform,
-            BATCH, jnp.asarray(num_steps), keys_of(key),
-        )  # fmt: skip
-        runners[name] = _Runner(name, steps, steps.initial(arrays), [], [])
-        _advance(runners[name], train, 0)  # compiles, and takes no step
+    runners = {name: _Runner((arrays, ADAM.init(arrays)), [], []) for name in TRAINED}
     middle, half = model, max(mark for mark in marks if mark <= num_steps / 2)
-    for mark in marks:
+    # The first turn compiles, and takes no step.
+    for since, until in zip([0, *marks[:-1]], marks, strict=True):
         for name, runner in runners.items():
             began = time.monotonic()
-            _advance(runner, train, mark)
-            spent = time.monotonic() - began if mark else 0.0
-            runner.seconds.append(spent + (runner.seconds[-1] if mark else 0.0))
-            trained = eqx.combine(runner.state.arrays, static)
+            turn = jnp.asarray(since), jnp.asarray(until)
+            runner.state = jax.block_until_ready(turns(TRAINED[name], runner.state, *turn))
+            spent = time.monotonic() - began if until else 0.0
+            runner.seconds.append(spent + (runner.seconds[-1] if until else 0.0))
+            trained = eqx.combine(runner.state[0], static)
             runner.held_out.append(np.asarray(_bounds(trained, held_out, bound_key)))
-            if name == "DReG" and mark == half:
+            if name == "DReG" and until == half:
                 middle = trained
-        told = ", ".join(f"{name} {r.held_out[-1].mean():.2f}" for name, r in runners.items())
-        announce(f"step {mark} of {num_steps}, held-out bound: {told}")
+        means = {name: runner.held_out[-1].mean() for name, runner in runners.items()}
+        if not all(map(math.isfinite, means.values())):
+            raise FloatingPointError(f"a held-out bound after step {until} is not finite: {means}")
+        bounds = ", ".join(f"{name} {mean:.2f}" for name, mean in means.items())
+        announce(f"step {until} of {num_steps}, held-out bound: {bounds}")
     announce(f"noise of the gradients at the parameters of half way, {REPLICATES} of each")
     noise = _noise(middle, held_out[:BATCH], noise_key)
     curves = np.stack([np.stack(runner.held_out) for runner in runners.values()])
@@ -190,7 +206,7 @@ def run(
                     "held_out": curve.mean(axis=1).tolist(),
                     **_against(curve, curves[0]),
                     "to_best": {name: of[0] for name, of in _against(curve[-1:], best).items()},
-                    "bias": str(runner.steps.objective.bias),
+                    "bias": str(Objective(IWAE(), TRAINED[name], SAMPLES).bias),
                 }
                 for (name, runner), curve in zip(runners.items(), curves, strict=True)
             ],
@@ -235,53 +251,33 @@ def summary(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _configuration(data: str, seed: int) -> Configuration:
-    changes = {
-        "data": {"source": data, "binarization": "stochastic"},
-        "model": {"hidden": list(HIDDEN), "latent": LATENT, "activation": "tanh"},
-        "training": {"seed": seed},
-    }
-    configuration = Configuration().updated(changes, where="dreg")
-    check_counts(configuration)
-    return configuration
-
-
-def _untrained(configuration: Configuration, splits: Splits) -> VAE:
+def _untrained(splits: Splits, seed: int) -> VAE:
     """The paper's model before training."""
-    model = build_model(configuration, splits.train.shape, splits.train.x)
+    model = autoencoder(splits, seed=seed, hidden=HIDDEN, num_latent=LATENT)
     return eqx.tree_at(lambda vae: vae.family, model, SoftplusGaussian())
 
 
-def _advance(runner: _Runner, train: Float[Array, "examples ..."], until: int) -> None:
-    """Train up to a step, one epoch after another."""
-    per_epoch = train.shape[0] // runner.steps.batch_size
-    step = int(runner.state.step)
-    while True:  # once at least, so that a call for no step compiles
-        stop = min(until, (step // per_epoch + 1) * per_epoch)
-        order = jnp.asarray(runner.steps.order(step // per_epoch, train.shape[0]))
-        start = runner.state
-        runner.state, finite = runner.steps.run(start, train, order, jnp.asarray(stop))
-        step = int(runner.state.step)
-        if not finite:
-            fault = int(runner.steps.before_fault(start, train, order, step).step) + 1
-            raise NonFiniteError(f"{runner.name}: a value that is not finite at step {fault}")
-        if step >= until:
-            return
+def _batches(num_train: int, epochs: int, key: Key[Array, ""]) -> Int[Array, "steps batch"]:
+    """The examples of each step: anew in each epoch, whose last, incomplete batch is left out."""
+    keys = [jax.random.fold_in(key, epoch) for epoch in range(epochs)]
+    bits = np.stack([jax.random.bits(key, (num_train,), "uint32") for key in keys])
+    orders = np.argsort(bits, axis=1, kind="stable")
+    return jnp.asarray(orders[:, : num_train // BATCH * BATCH].reshape(-1, BATCH), "int32")
 
 
-@compiled
+@eqx.filter_jit
 def _bounds(
     model: VAE, xs: Float[Array, "examples ..."], key: Key[Array, ""]
 ) -> Float[Array, " examples"]:
     """IWAE's bound of each example, with the same draws of ε at every call."""
     objective = Objective(IWAE(), num_samples=SAMPLES)
 
-    def one(example: tuple[Array, Key[Array, ""]]) -> Float[Array, ""]:
+    def bound(example: tuple[Array, Key[Array, ""]]) -> Float[Array, ""]:
         x, key = example
         return objective(model.log_joint(x), model.posterior(x), key=key)
 
     keys = jax.random.split(key, xs.shape[0])
-    return jax.lax.map(one, (xs, keys), batch_size=BATCH)
+    return jax.lax.map(bound, (xs, keys), batch_size=BATCH)
 
 
 def _against(

@@ -14,7 +14,6 @@ end. Every edge that is taken out of a faithful inverse costs something, from .0
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +25,19 @@ import optax
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from papers._record import COLORS, EXACT, INK, Recorder, pictures
+from papers._record import COLORS, EXACT, INK, Announce, Recorder, pictures, silent
+from tighter import Objective
 from tighter.bounds import ELBO
 from tighter.gradients import StickingTheLanding
 from tighter.graph import DAG, check_encoder, posterior_factorization
 from tighter.graph.examples import binary_tree
-from tighter.models.linear_gaussian_graph import LinearGaussianGraph
-from tighter.objectives.objective import Objective
+from tighter.models import LinearGaussianGraph
 
 STEPS, BATCH, LEARNING_RATE, MEASURED_EVERY = 1000, 128, 3e-2, 10
 _HIERARCHY = "{z3, z4} -> {z1, z2} -> {x1, x2, x3}"
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Train an encoder of each graph, and compare it with what its graph allows.
 
     Args:

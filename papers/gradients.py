@@ -23,8 +23,8 @@ from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers._record import AXIS, COLORS, INK, Recorder, pictures
-from tighter.expectations import expectation
+from papers._record import AXIS, COLORS, INK, Announce, Recorder, pictures, silent
+from tighter import expectation
 from tighter.gradients import (
     ARM,
     DisARM,
@@ -52,9 +52,7 @@ _BERNOULLI = {
 }
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Measure the variances and store them with the exact ones.
 
     Args:

@@ -32,11 +32,11 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 from numpyro.distributions import Normal
 
-from papers._record import COLORS, INK, Recorder, pictures
+from papers._record import COLORS, INK, Announce, Recorder, pictures, silent
+from tighter import Objective
 from tighter.bounds import IWAE
-from tighter.diagnostics.importance_posterior import importance_weighted_posterior
+from tighter.diagnostics import importance_weighted_posterior
 from tighter.distributions import Posterior
-from tighter.objectives.objective import Objective
 
 SAMPLES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 # K drawn as heat maps and measured by the library's draws too, and the sets of others for each z.
@@ -86,9 +86,7 @@ class Exact(NamedTuple):
     target: Float[np.ndarray, " points"]
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Sum over the grids, and measure the same by draws.
 
     Args:

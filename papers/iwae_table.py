@@ -31,27 +31,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers._record import COLORS, EXACT, INK, Recorder, pictures
+from papers._images import MANY, autoencoder, binary_images
+from papers._record import COLORS, EXACT, INK, Announce, Recorder, pictures, silent
+from tighter import LogLikelihood, Objective, fit, log_likelihood
 from tighter.bounds import ELBO, IWAE, Bound
 from tighter.data import Splits
-from tighter.diagnostics.units import ActiveUnits, active_units
-from tighter.evaluation import LogLikelihood, log_likelihood
+from tighter.diagnostics import ActiveUnits, active_units
 from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
-from tighter.objectives.objective import Objective
-from tighter.runs.build import (
-    build_data,
-    build_model,
-    build_transform,
-    check_counts,
-    resolved,
-)
-from tighter.runs.configuration import Configuration
-from tighter.training import fit
 
 BOUNDS: dict[str, Bound] = {"VAE": ELBO(), "IWAE": IWAE()}
 # Test NLL in nats and active units, of MNIST after all 3280 epochs.
@@ -65,7 +56,7 @@ FULL = (3**STAGES - 1) // 2
 # Six of the stages, and four.
 EPOCHS_OF_FEW, EPOCHS_OF_MANY = 364, 40
 # Batches as published, and those of a short run on many examples.
-BATCH, LARGE_BATCH, MANY = 20, 100, 5000
+BATCH, LARGE_BATCH = 20, 100
 SAMPLES, SAMPLES_OF_FULL = (1, 5), (1, 5, 50)
 TESTED, DRAWS = 1000, 5000
 
@@ -76,7 +67,7 @@ def run(
     seed: int = 0,
     data: str = "digits",
     epochs: int | None = None,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = silent,
 ) -> dict[str, Any]:
     """Train a model for each number of draws and bound, and score each on the same test images.
 
@@ -100,23 +91,21 @@ def run(
         KeyboardInterrupt: If training was interrupted.
     """
     recorder = Recorder(path, "iwae-table", seed=seed)
-    configuration = _configuration(data, seed)
-    splits = build_data(configuration)
-    configuration = resolved(configuration, splits)
+    splits, transform = binary_images(data, seed=seed)
     many = len(splits.train) >= MANY
     epochs = epochs or (EPOCHS_OF_MANY if many else EPOCHS_OF_FEW)
     short = epochs < FULL
     batch = LARGE_BATCH if short and many else BATCH
     test_key, draws_key = jax.random.split(jax.random.key(seed))
-    test = build_transform(configuration)(jnp.asarray(splits.test.x[:TESTED]), key=test_key)
+    test = transform(jnp.asarray(splits.test.x[:TESTED]), key=test_key)
     rows, arrays = [], {}
     for num in SAMPLES if short else SAMPLES_OF_FULL:
         # With one draw both bounds are the same.
         for name in ("VAE", "IWAE") if num > 1 else ("VAE",):
             announce(f"{name}, K = {num}: {epochs} epochs on {len(splits.train)} examples")
             model, bound = _trained(
-                configuration, splits, Objective(BOUNDS[name], DoublyReparameterized(), num),
-                epochs=epochs, batch=batch, path=path / f"{name}-{num}".lower(),
+                splits, transform, Objective(BOUNDS[name], DoublyReparameterized(), num),
+                seed=seed, epochs=epochs, batch=batch, path=path / f"{name}-{num}".lower(),
             )  # fmt: skip
             announce(f"log p(x) of {len(test)} test examples, {DRAWS} draws each")
             estimates = log_likelihood(model, test, num_samples=DRAWS, key=draws_key)
@@ -124,8 +113,8 @@ def run(
             arrays[f"log_likelihood_{name}_{num}"] = estimates.value
             arrays[f"variance_{name}_{num}"] = units.variance
             alone = arrays["log_likelihood_VAE_1"]
-            for told in (name,) if num > 1 else ("VAE", "IWAE"):
-                row = _row(told, num, estimates, units, alone)
+            for label in (name,) if num > 1 else ("VAE", "IWAE"):
+                row = _row(label, num, estimates, units, alone)
                 rows.append({**row, "training_bound": bound})
     return recorder.store(
         {
@@ -189,22 +178,12 @@ def schedule(per_epoch: int) -> optax.Schedule:
     )
 
 
-def _configuration(data: str, seed: int) -> Configuration:
-    changes = {
-        "data": {"source": data, "binarization": "stochastic"},
-        "model": {"hidden": list(HIDDEN), "latent": LATENT, "activation": "tanh"},
-        "training": {"seed": seed},
-    }
-    configuration = Configuration().updated(changes, where="iwae-table")
-    check_counts(configuration)
-    return configuration
-
-
 def _trained(
-    configuration: Configuration,
     splits: Splits,
+    transform: Callable[..., Array],
     objective: Objective,
     *,
+    seed: int,
     epochs: int,
     batch: int,
     path: Path,
@@ -212,16 +191,16 @@ def _trained(
     """The model after the last epoch, and its bound on the training data in that epoch."""
     per_epoch = len(splits.train) // batch
     result = fit(
-        build_model(configuration, splits.train.shape, splits.train.x),
+        autoencoder(splits, seed=seed, hidden=HIDDEN, num_latent=LATENT),
         splits.train,
         objective,
         optimizer=optax.adam(schedule(per_epoch), eps=ADAM_EPSILON),
         num_epochs=epochs,
         batch_size=batch,
-        key=jax.random.key(configuration.training.seed),
+        key=jax.random.key(seed),
         directory=path,
         resume=True,
-        transform=build_transform(configuration),
+        transform=transform,
     )
     if result.interrupted:
         raise KeyboardInterrupt

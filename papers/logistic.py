@@ -26,8 +26,8 @@ import optax
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from papers._record import AXIS, COLORS, Recorder, pictures
-from tighter.expectations import expectation
+from papers._record import AXIS, COLORS, Announce, Recorder, pictures, silent
+from tighter import expectation
 from tighter.gradients import LeaveOneOut, MeasureValued, Reparameterized, ScoreFunction
 
 STEPS, BATCH, DRAWS, LEARNING_RATE = 3000, 32, 10, 1e-2
@@ -57,9 +57,7 @@ class Parameters(NamedTuple):
     log_scale: Float[Array, " weights"]
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Measure noise at the start and at the optimum, train with each, and store it all.
 
     Args:

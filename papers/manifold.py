@@ -20,36 +20,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
-from papers._record import COLORS, EXACT, INK, MUTED, SURFACE, Recorder, pictures
-from tighter._programs import compiled
-from tighter.diagnostics.surgery import elbo_surgery
-from tighter.diagnostics.units import aggregated_posterior
-from tighter.distributions import draw as draw_from
+from papers._images import MANY, autoencoder, binary_images
+from papers._record import COLORS, EXACT, INK, MUTED, SURFACE, Announce, Recorder, pictures, silent
+from tighter import AnalyticKL, distributions, fit
+from tighter.data import Splits
+from tighter.diagnostics import aggregated_posterior, elbo_surgery
+from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
-from tighter.runs.build import (
-    build_data,
-    build_model,
-    build_optimizer,
-    build_transform,
-    check_counts,
-)
-from tighter.runs.build_objective import build_objective
-from tighter.runs.configuration import Configuration
-from tighter.runs.pictures import picture_arrays
-from tighter.training import fit
 
 HIDDEN, BATCH, LEARNING_RATE = 500, 100, 5e-3
 EPOCHS_OF_FEW, EPOCHS_OF_MANY = 300, 20
 # Encodings whose distribution is looked at, and test examples whose log p(x) is computed.
 ENCODED, TESTED = 5000, 1000
+# Encodings that are drawn, and decoded points to a side of the plane.
+PICTURED, GRID = 2000, 20
 # Points to a side of the square of z that log p(x) is summed over, and half of the side.
 SIDE, REACH = 401, 6.0
 _POINTS = 2048
@@ -61,7 +55,7 @@ def run(
     seed: int = 0,
     data: str = "digits",
     epochs: int | None = None,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = silent,
 ) -> dict[str, Any]:
     """Train the model, decode the plane, and look at the encodings.
 
@@ -80,17 +74,16 @@ def run(
         InputError: If the data can't be read, or is none of images in [0, 1].
     """
     recorder = Recorder(path, "manifold", seed=seed)
-    configuration = _configuration(data, seed)
-    splits = build_data(configuration)
-    epochs = epochs or (EPOCHS_OF_MANY if len(splits.train) >= 5000 else EPOCHS_OF_FEW)
+    splits, transform = binary_images(data, seed=seed, binarization="threshold")
+    epochs = epochs or (EPOCHS_OF_MANY if len(splits.train) >= MANY else EPOCHS_OF_FEW)
+    num_steps = epochs * (len(splits.train) // BATCH)
     key = jax.random.key(seed)
-    transform = build_transform(configuration)
     announce(f"{epochs} epochs on {len(splits.train)} examples of {splits.train.name}")
     result = fit(
-        build_model(configuration, splits.train.shape, splits.train.x),
+        autoencoder(splits, seed=seed, hidden=(HIDDEN,), num_latent=2),
         splits.train,
-        build_objective(configuration),
-        optimizer=build_optimizer(configuration, epochs * (len(splits.train) // BATCH)),
+        AnalyticKL(gradient=DoublyReparameterized()),
+        optimizer=optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, num_steps, 0.01), eps=1e-4),
         num_epochs=epochs,
         batch_size=BATCH,
         key=key,
@@ -98,7 +91,7 @@ def run(
         transform=transform,
     )
     model = result.best_model
-    test_key, encoded_key, surgery_key, draws_key, picture_key = jax.random.split(key, 5)
+    test_key, encoded_key, surgery_key, draws_key, _ = jax.random.split(key, 5)
     test = transform(jnp.asarray(splits.test.x[:TESTED]), key=test_key)
     announce(f"log p(x) of {len(test)} test examples, summed over {SIDE}² points of the plane")
     exact, coarse = exact_log_likelihood(model, test)
@@ -111,8 +104,6 @@ def run(
     surgery = take_apart(encoded)
     aggregated = aggregated_posterior(model, encoded, key=draws_key)
     draws = np.asarray(_draws(model, encoded, draws_key))
-    arrays = picture_arrays(model, splits, transform, key=picture_key)
-    kept = ("grid", "encodings", "encoding_labels")
     return recorder.store(
         {
             "data": splits.train.name,
@@ -145,8 +136,8 @@ def run(
                 "marginal_kl_error": surgery.standard_error.marginal_kl,
             },
         },
-        {name: arrays[name] for name in kept if name in arrays}
-        | {
+        {
+            **_pictured(model, splits, transform),
             "draws": draws,
             "prior_quantiles": aggregated.theoretical_quantiles,
             "sample_quantiles": aggregated.sample_quantiles,
@@ -198,19 +189,25 @@ def exact_log_likelihood(
     return whole, coarse
 
 
-def _configuration(data: str, seed: int) -> Configuration:
-    changes = {
-        "data": {"source": data, "binarization": "threshold"},
-        "model": {"hidden": [HIDDEN], "latent": 2, "activation": "tanh"},
-        "objective": {"bound": "elbo", "form": "analytic-kl", "num_samples": 1},
-        "training": {"batch_size": BATCH, "learning_rate": LEARNING_RATE, "seed": seed},
+def _pictured(model: VAE, splits: Splits, transform: Callable[..., Array]) -> dict[str, np.ndarray]:
+    """The plane decoded through the prior's quantiles, and some encodings with their labels."""
+    xs = np.concatenate([splits.test.x, splits.train.x])[:PICTURED]
+    xs = transform(jnp.asarray(xs), key=jax.random.key(0))  # a threshold takes no chance
+    quantiles = jax.scipy.special.ndtri((jnp.arange(GRID) + 0.5) / GRID)
+    across, up = jnp.meshgrid(quantiles, quantiles[::-1])
+    means = jax.jit(jax.vmap(model.likelihood_mean))(jnp.stack([across, up], -1).reshape(-1, 2))
+    encode = jax.jit(jax.vmap(lambda x: model.posterior(x).mean))  # type: ignore[attr-defined]
+    arrays = {
+        "grid": np.asarray(means.reshape(GRID, GRID, *splits.train.shape)),
+        "encodings": np.asarray(encode(xs)),
     }
-    configuration = Configuration().updated(changes, where="manifold")
-    check_counts(configuration)
-    return configuration
+    if splits.test.labels is not None and splits.train.labels is not None:
+        labels = np.concatenate([splits.test.labels, splits.train.labels])[:PICTURED]
+        arrays["encoding_labels"] = labels
+    return arrays
 
 
-@compiled
+@eqx.filter_jit
 def _log_sums(
     model: VAE,
     xs: Float[Array, "batch ..."],
@@ -235,13 +232,13 @@ def _log_sums(
     return sums
 
 
-@compiled
+@eqx.filter_jit
 def _draws(
     model: VAE, xs: Float[Array, "examples ..."], key: Key[Array, ""]
 ) -> Float[Array, "examples 2"]:
     """One encoding of each example."""
     keys = jax.random.split(key, xs.shape[0])
-    return jax.vmap(lambda x, key: draw_from(model.posterior(x), key=key))(xs, keys)
+    return jax.vmap(lambda x, key: distributions.draw(model.posterior(x), key=key))(xs, keys)
 
 
 # Petroff's ten colors (arXiv 2107.02270), chosen by search to stay apart under color blindness.

@@ -17,7 +17,6 @@ has none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpyro.distributions import MultivariateNormal
 
-from papers._record import COLORS, EXACT, INK, MUTED, Recorder, pictures
+from papers._record import COLORS, EXACT, INK, MUTED, Announce, Recorder, pictures, silent
+from tighter import distributions
 from tighter.models import LinearGaussian
-from tighter.objectives.log_weights import log_weight
 
 LATENT, FEATURES, SCALE = 3, 6, 0.5
 DRAWS = 2**20
@@ -44,9 +43,7 @@ ERROR = 0.1
 _BLOCK = 2**16
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Measure the variances and store them with the exact ones.
 
     Args:
@@ -206,10 +203,11 @@ def _compiled(
 ) -> Float[Array, " draws"]:
     q = MultivariateNormal(mean, scale_tril=factor, validate_args=False)
 
-    def one(key: Key[Array, ""]) -> Float[Array, ""]:
-        return jnp.exp(log_weight(model.log_joint, x, q, key) - model.log_evidence(x))
+    def weight(key: Key[Array, ""]) -> Float[Array, ""]:
+        z = distributions.draw(q, key=key)
+        return jnp.exp(model.log_joint(x)(z) - q.log_prob(z) - model.log_evidence(x))
 
-    return jax.lax.map(one, keys, batch_size=min(len(keys), _BLOCK))
+    return jax.lax.map(weight, keys, batch_size=min(len(keys), _BLOCK))
 
 
 def _compared(

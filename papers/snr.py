@@ -34,17 +34,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpyro.distributions import Distribution, Normal
 
-from papers._record import COLORS, EXACT, INK, MUTED, Recorder, pictures
+from papers._record import COLORS, EXACT, INK, MUTED, Announce, Recorder, pictures, silent
+from tighter import Objective
 from tighter.bounds import IWAE
-from tighter.diagnostics.gradient_noise import GradientNoise, gradient_noise
-from tighter.diagnostics.jackknife import jackknife_error
+from tighter.diagnostics import GradientNoise, gradient_noise
 from tighter.gradients import (
     DoublyReparameterized,
     Reparameterized,
     StickingTheLanding,
     WakePhi,
 )
-from tighter.objectives.objective import Objective
 
 DIMENSIONS, SHIFT, VARIANCE = 20, 0.15, 2 / 3
 # Replicates of each K (with M = 1), and of each further M (with K = `OF_OUTER`).
@@ -99,9 +98,7 @@ class Example(eqx.Module):
         return lambda z: -0.5 * jnp.sum((z - prior_mean) ** 2 + (x - z) ** 2) - constant
 
 
-def run(
-    path: Path, *, seed: int = 0, announce: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+def run(path: Path, *, seed: int = 0, announce: Announce = silent) -> dict[str, Any]:
     """Measure signals and variances for all K and M, and fit the slopes.
 
     Args:
@@ -240,11 +237,12 @@ def _rows(
 
 
 def _ratio(signals: np.ndarray, variances: np.ndarray) -> dict[str, float]:
-    """SNR and its standard error; the draws of both are the same, group by group."""
+    """SNR and its jackknife error: of all, and with each group left out, of the same draws."""
     squares = signals / variances
     ratio = math.sqrt(max(float(squares[0]), 0))
     # Where the signal drowns, the square root of the error is what it may be at most.
-    error = float(jackknife_error(squares))
+    others, groups = squares[1:], len(squares) - 1
+    error = math.sqrt((groups - 1) / groups * float(np.sum((others - others.mean()) ** 2)))
     return {"snr": ratio, "snr_error": min(error / max(2 * ratio, 1e-12), math.sqrt(error))}
 
 

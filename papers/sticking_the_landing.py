@@ -32,16 +32,13 @@ from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 from numpyro.distributions import Distribution, Normal
 
-from papers._record import COLORS, EXACT, INK, Recorder, pictures
-from tighter._programs import compiled
+from papers._images import autoencoder, binary_images
+from papers._record import COLORS, EXACT, INK, Announce, Recorder, pictures, silent
+from tighter import AnalyticEntropy, AnalyticKL, Objective, fit
 from tighter.bounds import ELBO
 from tighter.gradients import Reparameterized, StickingTheLanding
 from tighter.models import LatentVariableModel
-from tighter.objectives.closed_forms import AnalyticEntropy, AnalyticKL
-from tighter.objectives.objective import Objective
-from tighter.runs.build import build_data, build_model, build_transform, check_counts
-from tighter.runs.configuration import Configuration
-from tighter.training import Trainable, fit
+from tighter.training import Trainable
 
 OBSERVED = 1.5
 FORMS: dict[str, Trainable] = {
@@ -100,7 +97,7 @@ def run(
     seed: int = 0,
     data: str = "digits",
     epochs: int = EPOCHS,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = silent,
 ) -> dict[str, Any]:
     """Measure the noise, let φ arrive, and train networks.
 
@@ -262,18 +259,11 @@ def _arrival(form: Trainable, key: Key[Array, ""]) -> np.ndarray:
 
 
 def _networks(
-    data: str, epochs: int, seed: int, key: Key[Array, ""], announce: Callable[[str], None]
+    data: str, epochs: int, seed: int, key: Key[Array, ""], announce: Announce
 ) -> dict[str, Any]:
     """A small network trained by each form, and the noise of all at three of its stages."""
-    changes = {
-        "data": {"source": data, "binarization": "stochastic"},
-        "model": {"hidden": [HIDDEN], "latent": LATENT},
-        "training": {"epochs": epochs, "batch_size": BATCH, "seed": seed},
-    }
-    configuration = Configuration().updated(changes, where="sticking-the-landing")
-    check_counts(configuration)
-    splits, transform = build_data(configuration), build_transform(configuration)
-    start = build_model(configuration, splits.train.shape, splits.train.x)
+    splits, transform = binary_images(data, seed=seed)
+    start = autoencoder(splits, seed=seed, hidden=(HIDDEN,), num_latent=LATENT)
     fit_key, data_key, noise_key, test_key = jax.random.split(key, 4)
     test = transform(jnp.asarray(splits.test.x), key=data_key)
 
@@ -319,7 +309,7 @@ def _networks(
     return {"data": splits.train.name, "epochs": epochs, "training": training, "noise": noise}
 
 
-@compiled
+@eqx.filter_jit
 def _summed_variance(form: Trainable, model: Any, xs: Array, keys: Array) -> Array:
     _, gradient = _gradients(form, model, xs, keys)
     leaves = jax.tree.leaves(gradient.encoder)

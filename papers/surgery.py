@@ -32,12 +32,11 @@ from jaxtyping import Array, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers._record import COLORS, EXACT, INK, MUTED, Recorder, pictures
-from tighter.diagnostics.surgery import elbo_surgery
-from tighter.runs.build import build_data, build_model, build_transform, check_counts
-from tighter.runs.build_objective import build_objective
-from tighter.runs.configuration import Configuration
-from tighter.training import fit
+from papers._images import MANY, autoencoder, binary_images
+from papers._record import COLORS, EXACT, INK, MUTED, Announce, Recorder, pictures, silent
+from tighter import AnalyticKL, fit
+from tighter.diagnostics import elbo_surgery
+from tighter.gradients import DoublyReparameterized
 
 LATENTS = (2, 10, 20)
 HIDDEN, BATCH, LEARNING_RATE = (200, 200), 100, 1e-3
@@ -67,7 +66,7 @@ def run(
     seed: int = 0,
     data: str = "digits",
     epochs: int | None = None,
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = silent,
 ) -> dict[str, Any]:
     """Train a model of each size, take its ELBO apart, and let the toy's codes flow.
 
@@ -86,27 +85,18 @@ def run(
         InputError: If the data can't be read, or is none of images in [0, 1].
     """
     recorder = Recorder(path, "surgery", seed=seed)
-    changes = {
-        "data": {"source": data, "binarization": "stochastic"},
-        "model": {"hidden": list(HIDDEN)},
-        "objective": {"bound": "elbo", "form": "analytic-kl", "num_samples": 1},
-        "training": {"batch_size": BATCH, "seed": seed},
-    }
-    configuration = Configuration().updated(changes, where="surgery")
-    check_counts(configuration)
-    splits, transform = build_data(configuration), build_transform(configuration)
-    epochs = epochs or (EPOCHS_OF_MANY if len(splits.train) >= 5000 else EPOCHS_OF_FEW)
+    splits, transform = binary_images(data, seed=seed)
+    epochs = epochs or (EPOCHS_OF_MANY if len(splits.train) >= MANY else EPOCHS_OF_FEW)
     data_key, fit_key, surgery_key = jax.random.split(jax.random.key(seed), 3)
     # One binarization of all, as q(z) is of N fixed examples; training sees others.
     examples = transform(jnp.asarray(splits.train.x), key=data_key)
     rows = []
     for num_latent in LATENTS:
         announce(f"{num_latent} latents: {epochs} epochs on {len(splits.train)} examples")
-        sized = configuration.updated({"model": {"latent": num_latent}}, where="surgery")
         result = fit(
-            build_model(sized, splits.train.shape, splits.train.x),
+            autoencoder(splits, seed=seed, hidden=HIDDEN, num_latent=num_latent),
             splits.train,
-            build_objective(sized),
+            AnalyticKL(gradient=DoublyReparameterized()),
             optimizer=optax.adam(LEARNING_RATE),
             num_epochs=epochs,
             batch_size=BATCH,

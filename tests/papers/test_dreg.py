@@ -11,9 +11,9 @@ import pytest
 
 import tighter as tt
 from papers import dreg as module
+from papers._images import binary_images
 from papers.manifold import exact_log_likelihood
 from tighter.diagnostics import replicates
-from tighter.runs.build import build_data, build_transform, resolved
 from tighter.training import fit
 
 pytestmark = pytest.mark.slow  # trains, or measures for long
@@ -54,13 +54,10 @@ def record(folder):
 
 @pytest.fixture(scope="module")
 def parts():
-    configuration = module._configuration("digits", 0)
-    splits = build_data(configuration)
-    configuration = resolved(configuration, splits)
-    transform = build_transform(configuration)
+    splits, transform = binary_images("digits", seed=0)
     binary_key, bound_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(0), 1), 3)
     held_out = transform(jnp.asarray(splits.validation.x[:30]), key=binary_key)
-    return splits, transform, module._untrained(configuration, splits), held_out, bound_key
+    return splits, transform, module._untrained(splits, 0), held_out, bound_key
 
 
 def test_turns_train_as_fit_does(folder, parts):

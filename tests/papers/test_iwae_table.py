@@ -10,8 +10,8 @@ import pytest
 
 import tighter as tt
 from papers import iwae_table as module
+from papers._images import autoencoder, binary_images
 from papers.manifold import exact_log_likelihood
-from tighter.runs.build import build_data, build_model, build_transform, resolved
 from tighter.training import load_parameters
 
 pytestmark = pytest.mark.slow  # trains, or measures for long
@@ -42,12 +42,10 @@ def record(folder):
 @pytest.fixture(scope="module")
 def trained(folder):
     """The test examples, and the models with their arrays by name."""
-    configuration = module._configuration("digits", 0)
-    splits = build_data(configuration)
-    configuration = resolved(configuration, splits)
+    splits, transform = binary_images("digits", seed=0)
     test_key, _ = jax.random.split(jax.random.key(0))
-    xs = build_transform(configuration)(jnp.asarray(splits.test.x[:60]), key=test_key)
-    like = build_model(configuration, splits.train.shape, None)
+    xs = transform(jnp.asarray(splits.test.x[:60]), key=test_key)
+    like = autoencoder(splits, seed=0, hidden=(16,), num_latent=2)
     names = {"VAE-1": "vae-1", "VAE-5": "vae-5", "IWAE-5": "iwae-5"}
     models = {
         name: load_parameters(folder / file / "last.safetensors", like)
