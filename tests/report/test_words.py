@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from tighter.report.images import are_images, columns, to_tiles
+from tighter.report.images import are_images, best_columns, to_tiles
 from tighter.report.latent import project
-from tighter.report.words import decimals, moment, percent, signed, verdict, with_error
+from tighter.report.markup import decimals, moment, percent, signed, verdict, with_error
 
 
 @pytest.mark.parametrize("level", ["good", "fair", "poor", "unknown"])
@@ -88,8 +88,8 @@ def test_tiles_clip_and_say_so():
 
 
 def test_columns_leave_the_smallest_gap():
-    assert columns(60, 15) == 15
-    assert columns(16, 15) == 8
-    assert columns(25, 15) == 13
-    assert columns(7, 15) == 7
-    assert columns(0, 15) == 1
+    assert best_columns(60, 15) == 15
+    assert best_columns(16, 15) == 8
+    assert best_columns(25, 15) == 13
+    assert best_columns(7, 15) == 7
+    assert best_columns(0, 15) == 1

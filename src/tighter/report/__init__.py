@@ -4,20 +4,17 @@
     >>> write_report(Path("runs/mnist"))  # doctest: +SKIP
     PosixPath('runs/mnist/report.html')
 
-`records` reads and checks the files; `theme`, `curves`, `histograms`, `latent`, `vectors` and
-`images` draw; `words` puts numbers into sentences; `sections`, `page` and `stylesheet` make the
-HTML.
+`records` reads and checks the files; `markup` has the page's words and building blocks, `theme` the
+look of all figures. `estimate`, `training`, `gallery` (with `images` and `latent`), `table`,
+`measured` and `topics` (with `topics_map`) make the sections, and `page` puts them in order.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
-from tighter._errors import InputError
+from tighter._files import writing
 from tighter.report.images import write_picture
-from tighter.report.measurements import shown_results, told_results
 from tighter.report.page import render_page
-from tighter.report.records import RunRecord, read_run
+from tighter.report.records import RunRecord, read_run, shown_results, told_results
 
 __all__ = [
     "RunRecord",
@@ -32,8 +29,7 @@ __all__ = [
 def write_report(directory: Path) -> Path:
     """Draw a run's report and put it into the run's folder as `report.html`.
 
-    The page is either whole or absent: it is written beside its place and then moved there. The
-    same files give the same bytes.
+    The page is either whole or absent. The same files give the same bytes.
 
     Args:
         directory: The run's folder, with at least `configuration.json`.
@@ -44,31 +40,8 @@ def write_report(directory: Path) -> Path:
     Raises:
         InputError: If the folder is no run, a file in it is damaged, or it can't be written to.
     """
-    directory = Path(directory)
     page = render_page(read_run(directory))
-    target = directory / "report.html"
-    try:
-        _replace(target, page)
-    except OSError as error:
-        raise InputError(
-            f"the report can't be written to '{target}': {error.strerror or error}; "
-            "make the folder writable or free some space"
-        ) from error
+    target = Path(directory) / "report.html"
+    with writing(target) as place:
+        place.write_bytes(page.encode("utf-8"))
     return target
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write `text` to `target` so that no reader ever sees half of it."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".report-", suffix=".html")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes files that only their owner reads; a report is made to be shown.
-        temporary.chmod(0o644)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

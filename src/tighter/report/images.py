@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tighter._files import writing
+from tighter.report.markup import percent
 
 _SHARP = 168
 _LARGEST = 96
@@ -59,13 +60,12 @@ def to_tiles(examples: NDArray[Any]) -> Tiles:
     broken = ~np.isfinite(values)
     values = np.where(broken, 0.0, values)
     outside = (values < -1e-6) | (values > 1 + 1e-6)
-    notes = []
-    if outside.any():
-        notes.append(f"{_share(outside)} of the values lie outside [0, 1] and are clipped.")
-    if broken.any():
-        notes.append(f"{_share(broken)} of the values aren't finite and drawn as 0.")
-    pixels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    return Tiles(pixels, " ".join(notes))
+    notes = (
+        (outside, "of the values lie outside [0, 1] and are clipped."),
+        (broken, "of the values aren't finite and drawn as 0."),
+    )
+    note = " ".join(f"{percent(which.mean())} {what}" for which, what in notes if which.any())
+    return Tiles(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8), note)
 
 
 def to_uri(pixels: NDArray[np.uint8]) -> str:
@@ -74,17 +74,7 @@ def to_uri(pixels: NDArray[np.uint8]) -> str:
     A small one is enlarged by a whole factor with hard edges, so that it stays crisp on every
     screen without the browser's smoothing; a large one is reduced.
     """
-    picture = Image.fromarray(pixels)
-    longest = max(picture.size)
-    if longest > _LARGEST:
-        ratio = _LARGEST / longest
-        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
-        picture = picture.resize(size, Image.Resampling.BOX)
-    else:
-        factor = max(1, _SHARP // longest)
-        size = (picture.width * factor, picture.height * factor)
-        picture = picture.resize(size, Image.Resampling.NEAREST)
-    return _encode(picture)
+    return _encode(_resized(Image.fromarray(pixels), sharp=_SHARP, largest=_LARGEST))
 
 
 def to_sheet(grid: NDArray[Any]) -> tuple[str, str]:
@@ -94,16 +84,7 @@ def to_sheet(grid: NDArray[Any]) -> tuple[str, str]:
     height, width, *channels = pixels.shape[1:]
     sheet = pixels.reshape(rows, columns, height, width, *channels).swapaxes(1, 2)
     picture = Image.fromarray(sheet.reshape(rows * height, columns * width, *channels))
-    longest = max(picture.size)
-    factor = max(1, 1000 // longest)
-    if factor > 1:
-        size = (picture.width * factor, picture.height * factor)
-        picture = picture.resize(size, Image.Resampling.NEAREST)
-    elif longest > 1000:
-        ratio = 1000 / longest
-        size = (max(1, round(picture.width * ratio)), max(1, round(picture.height * ratio)))
-        picture = picture.resize(size, Image.Resampling.BOX)
-    return _encode(picture), note
+    return _encode(_resized(picture, sharp=1000, largest=1000)), note
 
 
 def write_picture(examples: NDArray[Any], path: Path) -> Path:
@@ -117,7 +98,7 @@ def write_picture(examples: NDArray[Any], path: Path) -> Path:
         The path.
     """
     number = len(examples)
-    width = columns(number, math.ceil(math.sqrt(number)))
+    width = best_columns(number, math.ceil(math.sqrt(number)))
     blank = np.zeros((-number % width, *examples.shape[1:]), examples.dtype)
     grid = np.concatenate([examples, blank])
     uri, _ = to_sheet(grid.reshape(-1, width, *examples.shape[1:]))
@@ -134,19 +115,25 @@ def affordable(tiles: Tiles, most: int, *, budget: int = 500_000) -> int:
     return min(len(tiles.pixels), most, max(1, int(budget / size)))
 
 
-def columns(number: int, most: int) -> int:
+def best_columns(number: int, most: int) -> int:
     """How many columns lay out a number of tiles with the least gap in the last row."""
     if number <= most:
         return max(1, number)
     return min(range(most, most // 2, -1), key=lambda width: -number % width)
 
 
+def _resized(picture: Image.Image, *, sharp: int, largest: int) -> Image.Image:
+    """Enlarged by a whole factor to at most `sharp` pixels a side; reduced if above `largest`."""
+    longest = max(picture.size)
+    if longest > largest:
+        width, height = (max(1, round(side * largest / longest)) for side in picture.size)
+        return picture.resize((width, height), Image.Resampling.BOX)
+    factor = max(1, sharp // longest)
+    size = picture.width * factor, picture.height * factor
+    return picture.resize(size, Image.Resampling.NEAREST)
+
+
 def _encode(picture: Image.Image) -> str:
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def _share(which: NDArray[np.bool_]) -> str:
-    share = float(which.mean())
-    return "<0.1%" if share < 0.0005 else f"{100 * share:.1f}%"

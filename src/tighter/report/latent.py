@@ -4,27 +4,27 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from tighter.report.markup import count, counted, percent
 from tighter.report.theme import (
     AXIS,
     CATEGORIES,
     INK,
+    MARKERS,
     MUTED,
     SURFACE,
     TRAINING,
     Drawing,
-    draw,
     drawable,
+    drawn,
 )
-from tighter.report.words import count, counted, percent
 
 _MOST_POINTS = 5000
 _MOST_CATEGORIES = 20
-# One a category, so that color is not the only way to tell them apart.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 
 class Plane(NamedTuple):
@@ -85,57 +85,43 @@ def project(encodings: NDArray[np.floating], labels: NDArray[np.integer] | None)
 
 def draw_plane(plane: Plane) -> Drawing:
     """Draw the plane as a square scatter of points with a legend of categories."""
-
-    def paint(figure: Figure) -> str:
-        axes = figure.add_subplot()
-        axes.set_xlabel(plane.axes[0])
-        axes.set_ylabel(plane.axes[1])
-        if plane.axes[1].startswith("spread"):
-            axes.set_yticks([])
-        else:
-            axes.set_aspect("equal", adjustable="datalim")
-            axes.axhline(0, color=AXIS, linewidth=1, zorder=1)
-            axes.axvline(0, color=AXIS, linewidth=1, zorder=1)
-        many = len(plane.points) > 1000
-        style = {
-            "linestyle": "none",
-            "markersize": 3.6 if many else 5.5,
-            "markeredgewidth": 0,
-            "alpha": 0.85,
-            # A picture of many points is smaller than a list of them.
-            "rasterized": many,
-        }
-        groups = _groups(plane)
-        for name, members, color, marker in groups:
-            points = plane.points[members]
-            size = style["markersize"] * (1.7 if marker.startswith("$") else 1)
-            axes.plot(
-                *points.T, **style | {"marker": marker, "color": color, "markersize": size},
-                label=name,
-            )  # fmt: skip
-        if plane.labels is None:
-            return ""
-        if not plane.axes[1].startswith("spread"):
-            for name, members, _, _ in groups:
-                if name != "other":
-                    _name_group(figure, plane.points[members], name)
-        legend = figure.legend(
-            loc="outside lower center",
-            ncols=min(len(groups), 5),
-            handletextpad=0.1,
-            columnspacing=1.0,
-            markerscale=1.6 if many else 1.2,
-        )
-        for handle in legend.legend_handles:
-            if handle is not None:
-                handle.set_alpha(1)
-        return ""
-
     labels = "colored by label" if plane.labels is not None else "without labels"
-    drawing = draw(
-        paint, name="latent", label=f"Encodings in two dimensions, {labels}.", width=380, height=400
-    )
-    return Drawing(drawing.svg, plane.note)
+    return _draw_plane(plane, label=f"Encodings in two dimensions, {labels}.")
+
+
+@drawn("latent", "", width=380, height=400)
+def _draw_plane(figure: Figure, plane: Plane) -> str:
+    axes = figure.add_subplot()
+    axes.set_xlabel(plane.axes[0])
+    axes.set_ylabel(plane.axes[1])
+    is_line = plane.axes[1].startswith("spread")
+    if is_line:
+        axes.set_yticks([])
+    else:
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.axhline(0, color=AXIS, linewidth=1, zorder=1)
+        axes.axvline(0, color=AXIS, linewidth=1, zorder=1)
+    many = len(plane.points) > 1000
+    groups = _groups(plane)
+    for name, members, color, marker in groups:
+        size = (3.6 if many else 5.5) * (1.7 if marker.startswith("$") else 1)
+        # A picture of many points is smaller than a list of them.
+        axes.plot(
+            *plane.points[members].T, linestyle="none", marker=marker, color=color, markersize=size,
+            markeredgewidth=0, alpha=0.85, rasterized=many, label=name,
+        )  # fmt: skip
+    if plane.labels is None:
+        return plane.note
+    for name, members, *_ in [] if is_line else groups:
+        if name != "other":
+            _name_group(axes, plane.points[members], name)
+    legend = figure.legend(
+        loc="outside lower center", ncols=min(len(groups), 5), handletextpad=0.1,
+        columnspacing=1.0, markerscale=1.6 if many else 1.2,
+    )  # fmt: skip
+    for handle in filter(None, legend.legend_handles):
+        handle.set_alpha(1)
+    return plane.note
 
 
 def _groups(plane: Plane) -> list[tuple[str, NDArray[np.bool_], str, str]]:
@@ -144,14 +130,10 @@ def _groups(plane: Plane) -> list[tuple[str, NDArray[np.bool_], str, str]]:
         return [("encodings", np.ones(len(plane.points), dtype=bool), TRAINING, "o")]
     categories, sizes = np.unique(plane.labels, return_counts=True)
     common = np.sort(categories[np.argsort(-sizes, kind="stable")[:_MOST_CATEGORIES]])
+    colors = [CATEGORIES[position % len(CATEGORIES)] for position in range(len(common))]
     groups = [
-        (
-            str(category),
-            plane.labels == category,
-            CATEGORIES[position % len(CATEGORIES)],
-            _marker(int(category), position),
-        )
-        for position, category in enumerate(common)
+        (str(category), plane.labels == category, color, _marker(int(category), position))
+        for position, (category, color) in enumerate(zip(common, colors, strict=True))
     ]
     rest = ~np.isin(plane.labels, common)
     return groups if not rest.any() else [*groups, ("other", rest, MUTED, ".")]
@@ -161,21 +143,14 @@ def _marker(category: int, position: int) -> str:
     """The category itself where it is one digit; a shape elsewhere."""
     if 0 <= category <= 9:
         return f"${category}$"
-    return _MARKERS[(position + position // len(_MARKERS)) % len(_MARKERS)]
+    return MARKERS[(position + position // len(MARKERS)) % len(MARKERS)]
 
 
-def _name_group(figure: Figure, points: NDArray[np.float64], name: str) -> None:
+def _name_group(axes: Axes, points: NDArray[np.float64], name: str) -> None:
     """Write a category's name at its middle, so that color isn't the only way to tell it."""
     across, up = np.median(points, axis=0)
-    text = figure.axes[0].text(
-        float(across),
-        float(up),
-        name,
-        color=INK,
-        fontsize=15,
-        fontweight="bold",
-        horizontalalignment="center",
-        verticalalignment="center",
-        zorder=6,
-    )
+    text = axes.text(
+        float(across), float(up), name, color=INK, fontsize=15, fontweight="bold",
+        horizontalalignment="center", verticalalignment="center", zorder=6,
+    )  # fmt: skip
     text.set_path_effects([withStroke(linewidth=3.5, foreground=SURFACE)])

@@ -1,15 +1,89 @@
-"""The page's building blocks. Whatever comes from a file is escaped here."""
+"""The page's words and building blocks. Whatever comes from a file is escaped here."""
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from tighter.report.measurements import Result
-from tighter.report.records import portable
+from tighter.report.records import Result, number, numbers, portable
 from tighter.report.theme import Drawing
-from tighter.report.words import Verdict
 
+_TITLES = {
+    "good": "This estimate can be trusted.",
+    "fair": "Read this estimate with care.",
+    "poor": "Don't quote this estimate.",
+    "unknown": "It can't be told whether this estimate can be trusted.",
+}
 _SYMBOLS = {"good": "✓", "fair": "!", "poor": "✕", "unknown": "?"}
+
+
+def signed(value: float | int, decimals: int) -> str:
+    """A number with a true minus sign, thousands apart."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.{decimals}f}".replace("-", "−")
+
+
+def decimals(error: float | int) -> int:
+    """How many decimals show two digits of an error, from none to five; two if it isn't known."""
+    if not math.isfinite(error) or error <= 0:
+        return 2
+    return min(5, max(0, 1 - math.floor(math.log10(error))))
+
+
+def with_error(value: float, error: float, *, places: int | None = None) -> str:
+    """A number to two digits of its error, and the error: "−20.12 ± 0.43"."""
+    if not error >= 0:
+        return signed(value, 2 if places is None else places)
+    places = decimals(error) if places is None else places
+    return f"{signed(value, places)} ± {signed(error, places)}"
+
+
+def count(value: float | int) -> str:
+    """A count, with thousands apart and no decimals."""
+    return signed(value, 0)
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """A count with the words that agree with it: "1 epoch lies" but "2 epochs lie"."""
+    return f"{count(number)} {one if number == 1 else several}"
+
+
+def percent(share: float | int) -> str:
+    """A share as a percentage."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{signed(100 * share, 1)}%"
+
+
+def moment(value: object) -> str:
+    """A time stamp as people write it; what can't be read as one is given back as it stands."""
+    text = str(value)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    zone = "" if when.tzinfo is None else " UTC"
+    when = when.astimezone(UTC) if zone else when
+    return f"{when.day} {when:%B %Y, %H:%M}{zone}"
+
+
+class Verdict(NamedTuple):
+    """Whether an estimate can be trusted."""
+
+    level: str
+    title: str
+    text: str
+
+
+def verdict(record: Mapping[str, Any]) -> Verdict:
+    """What was said when the estimate was made, as it was recorded; nothing is judged here."""
+    said, level = record.get("verdict"), record.get("verdict_level")
+    if not isinstance(said, str) or not isinstance(level, str) or level not in _TITLES:
+        return Verdict("unknown", _TITLES["unknown"], "No verdict was recorded: evaluate again.")
+    start = said[:1] if said.startswith("k̂") else said[:1].upper()
+    return Verdict(level, _TITLES[level], f"{start}{said[1:]}.")
 
 
 def escaped(value: object) -> str:
@@ -28,24 +102,32 @@ def section(name: str, title: str, *parts: str) -> str:
     return f'<section id="{name}">\n<h2>{title}</h2>\n{body}\n</section>'
 
 
-def missing(what: str, command: str) -> str:
-    """One line in the place of what a run doesn't have yet, with the command that makes it."""
-    return f'<p class="missing">{what} Run {code(command)}</p>'
-
-
 def remark(text: str) -> str:
     """One line in the place of what can't be shown, with the reason."""
     return f'<p class="missing">{text}</p>'
 
 
-def figure(content: str, caption: str, *notes: str, style: str = "") -> str:
+def missing(what: str, command: str) -> str:
+    """One line in the place of what a run doesn't have yet, with the command that makes it."""
+    return remark(f"{what} Run {code(command)}")
+
+
+def big(unit: str, value: float, error: float) -> str:
+    """A result in big type."""
+    return f'<p class="big">{bold(value, error)} <small>{unit}</small></p>'
+
+
+def bold(value: float, error: float) -> str:
+    """A number to two digits of its error, which stands behind it in smaller type."""
+    places = decimals(error)
+    spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
+    return f"<b>{signed(value, places)}</b>{spread}"
+
+
+def figure(content: str, caption: str, *notes: str) -> str:
     """A figure above its caption. Notes that are empty are left out."""
-    words = " ".join([caption, *(note for note in notes if note)])
-    return (
-        f'<figure class="{style}">{content}<figcaption>{words}</figcaption></figure>'
-        if style
-        else f"<figure>{content}<figcaption>{words}</figcaption></figure>"
-    )
+    words = " ".join([caption, *filter(None, notes)])
+    return f"<figure>{content}<figcaption>{words}</figcaption></figure>"
 
 
 def plot(drawing: Drawing) -> str:
@@ -53,11 +135,35 @@ def plot(drawing: Drawing) -> str:
     return f'<div class="plot">{drawing.svg}</div>'
 
 
-def plots(wide: Drawing, narrow: Drawing) -> str:
-    """Two drawings of the same figure, of which a screen shows the one that fits."""
-    return (
+def panel(drawing: Drawing, caption: str) -> str:
+    """A drawing above its caption and its note."""
+    return figure(plot(drawing), caption, drawing.note)
+
+
+def for_screens(
+    draw: Callable[..., Drawing], *given: Any, name: str, heights: tuple[int, int]
+) -> tuple[str, str]:
+    """Two drawings of a figure, of which a screen shows the one that fits, and the note.
+
+    Args:
+        draw: As `drawn` makes it.
+        given: What it draws.
+        name: Of the figure; each drawing's has its width behind.
+        heights: Of the wide drawing and of the narrow one.
+    """
+    wide, narrow = (
+        draw(*given, name=f"{name}{width}", width=width, height=height)
+        for width, height in zip((960, 380), heights, strict=True)
+    )
+    both = (
         f'<div class="plot on-wide">{wide.svg}</div><div class="plot on-narrow">{narrow.svg}</div>'
     )
+    return both, wide.note
+
+
+def in_columns(several: Sequence[str], style: str) -> str:
+    """Parts beside one another: "two", "three", or as the style says."""
+    return f'<div class="{style}">{"".join(several)}</div>'
 
 
 def stats(entries: Iterable[tuple[str, str, str]]) -> str:
@@ -70,12 +176,12 @@ def stats(entries: Iterable[tuple[str, str, str]]) -> str:
     return f'<dl class="stats">{cells}</dl>' if cells else ""
 
 
-def verdict_box(judged: Verdict) -> str:
-    """A verdict with the sign of its level."""
+def verdict_box(record: Mapping[str, Any]) -> str:
+    """A record's verdict with the sign of its level."""
+    level, title, text = verdict(record)
     return (
-        f'<p class="verdict {judged.level}"><span class="symbol" aria-hidden="true">'
-        f"{_SYMBOLS[judged.level]}</span><span><b>{escaped(judged.title)}</b>"
-        f" {escaped(judged.text)}</span></p>"
+        f'<p class="verdict {level}"><span class="symbol" aria-hidden="true">{_SYMBOLS[level]}'
+        f"</span><span><b>{escaped(title)}</b> {escaped(text)}</span></p>"
     )
 
 
@@ -85,7 +191,8 @@ def side_by_side(results: Sequence[Result]) -> str:
         return ""
     rows = "".join(
         f"<tr{' class=chosen' if result.shown else ''}><td>{escaped(result.settings)}</td>"
-        f"<td>{escaped(result.value)}</td><td>{_SYMBOLS.get(result.level, '')}</td></tr>"
+        f"<td>{escaped(_outcome(result.record))}</td>"
+        f"<td>{_SYMBOLS.get(str(result.record.get('verdict_level')), '')}</td></tr>"
         for result in results
     )
     return (
@@ -94,7 +201,28 @@ def side_by_side(results: Sequence[Result]) -> str:
     )
 
 
-def table(title: str, values: Mapping[str, Any]) -> str:
+def _outcome(record: Mapping[str, Any]) -> str:
+    """A result's number with its error; "" if it has none of its own."""
+    ends = numbers(record, "lower", "upper")
+    keys = [key for key in ("perplexity", "log_likelihood", "bound") if key in record]
+    error = number(record.get("perplexity_standard_error", record.get("standard_error")))
+    values = ends if "lower" in record and "upper" in record else numbers(record, *keys[:1])
+    if not values or values[0] != values[0]:
+        return ""
+    said = " to ".join(signed(value, decimals(error)) for value in values)
+    return said + (f" ± {signed(error, decimals(error))}" if error >= 0 else "")
+
+
+def grid(kind: str, heads: Sequence[str], rows: Iterable[str]) -> str:
+    """A table that may be wider than the page; its rows are HTML."""
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in heads)
+    return (
+        f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def settings_table(title: str, values: Mapping[str, Any]) -> str:
     """Settings as rows of name and value; those nested deeper get dotted names."""
     rows = "".join(
         f'<tr><th scope="row">{escaped(name)}</th><td>{_cell(value)}</td></tr>'
@@ -116,10 +244,11 @@ def _cell(value: Any) -> str:
         return '<span class="none">none</span>'
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value) or '<span class="none">empty</span>'
-    if isinstance(value, Mapping):
-        return ", ".join(f"{escaped(k)}: {_cell(v)}" for k, v in value.items()) or (
-            '<span class="none">empty</span>'
+    if isinstance(value, list | tuple | Mapping):
+        parts = (
+            [f"{escaped(k)}: {_cell(v)}" for k, v in value.items()]
+            if isinstance(value, Mapping)
+            else map(_cell, value)
         )
+        return ", ".join(parts) or '<span class="none">empty</span>'
     return escaped(portable(value) if isinstance(value, str) else value)

@@ -5,10 +5,12 @@ of the same meaning, so that one figure serves light and dark pages. Text stays 
 own font.
 """
 
+import functools
 import io
 import re
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Concatenate, Literal, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -20,17 +22,16 @@ from numpy.typing import NDArray
 INK = "#1d2733"
 MUTED = "#5c6874"
 AXIS = "#b9c2cb"
-GRID = "#e6eaee"
 SURFACE = "#fefefe"
-TRAINING = "#0072b2"
-VALIDATION = "#d55e00"
-GOOD, FAIR, POOR = TRAINING, "#e69f00", VALIDATION
+TRAINING = GOOD = "#0072b2"
+FAIR = "#e69f00"
+VALIDATION = POOR = "#d55e00"
 
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
     AXIS: "--axis",
-    GRID: "--grid",
+    "#e6eaee": "--grid",
     SURFACE: "--surface",
     TRAINING: "--blue",
     FAIR: "--amber",
@@ -39,69 +40,14 @@ VARIABLES = {
 
 # Petroff's ten colors (arXiv 2107.02270), chosen by search to stay apart under color blindness.
 CATEGORIES = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
+    *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
+    *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
 )
+# One a category, so that color is not the only way to tell them apart.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
+DASHED: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (3, 3))}
 
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": AXIS,
-    "axes.facecolor": "none",
-    "axes.formatter.limits": (-4, 10),
-    "axes.formatter.useoffset": False,
-    "axes.grid": True,
-    "axes.labelcolor": MUTED,
-    "axes.labelpad": 6.0,
-    "axes.labelsize": 12.0,
-    "axes.linewidth": 1.0,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
-    "font.size": 12.0,
-    "grid.color": GRID,
-    "grid.linewidth": 1.0,
-    "legend.fontsize": 12.0,
-    "legend.frameon": False,
-    "legend.labelcolor": INK,
-    "lines.solid_capstyle": "round",
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",
-    "text.color": INK,
-    "xtick.color": AXIS,
-    "xtick.labelcolor": MUTED,
-    "xtick.labelsize": 11.0,
-    "ytick.color": AXIS,
-    "ytick.labelcolor": MUTED,
-    "ytick.labelsize": 11.0,
-    "xtick.major.size": 4.0,
-    "ytick.major.size": 0.0,
-}
-
-
-def drawable(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values can stand in a figure: finite, and no overflow waiting to happen."""
-    return np.abs(values.astype(np.float64)) < 1e100
-
-
-def plain_logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2 and 5 in plain numbers."""
-    if which == "x":
-        axes.set_xscale("log")
-    else:
-        axes.set_yscale("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.4g}"))
-    axis.set_minor_locator(NullLocator())
+_STYLE = Path(__file__).with_name("page.mplstyle")
 
 
 class Drawing(NamedTuple):
@@ -111,27 +57,76 @@ class Drawing(NamedTuple):
     note: str = ""
 
 
-def draw(
-    paint: Callable[[Figure], str], *, name: str, label: str, width: int, height: int
-) -> Drawing:
-    """Paint a figure in the house style and return it as inline SVG.
+def drawn(
+    name: str, label: str, width: int = 320, height: int = 240
+) -> Callable[[Callable[Concatenate[Figure, ...], str | None]], Callable[..., Drawing]]:
+    """Decorate what paints into an empty figure: it then returns the figure as inline SVG.
+
+    What is decorated may return a note for the caption. The function that is made takes everything
+    but the figure, and any of the arguments below by keyword.
 
     Args:
-        paint: Fills an empty figure and returns the note for the caption, or "".
         name: Unique on the page: keeps the identifiers of its figures apart. It also takes the
             place of chance in them, so that the same data give the same bytes.
         label: What the figure shows, for those who can't see it. Plain text without markup.
         width: In CSS pixels.
         height: In CSS pixels.
     """
-    # A user's own matplotlibrc must not change the report, hence "default".
-    with matplotlib.style.context(["default", {**STYLE, "svg.hashsalt": name}]):
-        # SVG counts in points of 1/72 inch; here a point is one pixel of the page.
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
-        note = paint(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None})
-    return Drawing(_inline(stream.getvalue(), label=label), note)
+    usual = {"name": name, "label": label, "width": width, "height": height}
+
+    def decorate(paint: Callable[Concatenate[Figure, ...], str | None]) -> Callable[..., Drawing]:
+        @functools.wraps(paint)
+        def draw(*args: Any, **changed: Any) -> Drawing:
+            options = usual | changed
+            # A user's own matplotlibrc must not change the report, hence "default".
+            style = ["default", _STYLE, {"svg.hashsalt": options["name"]}]
+            with matplotlib.style.context(style):
+                # SVG counts in points of 1/72 inch; here a point is one pixel of the page.
+                size = options["width"] / 72, options["height"] / 72
+                figure = Figure(figsize=size, layout="constrained")
+                note = paint(figure, *args)
+                stream = io.StringIO()
+                figure.savefig(stream, format="svg", dpi=160, metadata={"Date": None})
+            return Drawing(_inline(stream.getvalue(), label=options["label"]), note or "")
+
+        return draw
+
+    return decorate
+
+
+def drawable(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values can stand in a figure: finite, and no overflow waiting to happen."""
+    return np.abs(values.astype(np.float64)) < 1e100
+
+
+def finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Those that can be drawn, as float64."""
+    values = np.asarray(values, dtype=np.float64)
+    return values[drawable(values)]
+
+
+def plain_logarithmic(
+    axes: Axes, which: Literal["x", "y"], subs: tuple[float, ...] = (1.0, 2.0, 5.0), **more: int
+) -> None:
+    """Make an axis logarithmic, with ticks at such multiples of powers of 10, in plain numbers."""
+    scale, axis = (axes.set_xscale, axes.xaxis) if which == "x" else (axes.set_yscale, axes.yaxis)
+    scale("log")
+    axis.set_major_locator(LogLocator(subs=subs, **more))
+    axis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:,.4g}"))
+    axis.set_minor_locator(NullLocator())
+
+
+def write_at(
+    axes: Axes, text: str, place: tuple[Any, Any], offset: tuple[float | int, ...], **style: Any
+) -> None:
+    """Write a text so many pixels from a place in the data."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
+
+
+def write_above(axes: Axes, text: str, at: float, **style: Any) -> None:
+    """Write a text above the axes, over a value."""
+    style = {"horizontalalignment": "center", "fontsize": 11} | style
+    write_at(axes, text, (at, 1), (0, 3), xycoords=("data", "axes fraction"), **style)
 
 
 def _inline(svg: str, *, label: str) -> str:

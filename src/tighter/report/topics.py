@@ -12,22 +12,36 @@ from numpy.typing import NDArray
 
 from tighter._errors import InputError
 from tighter.report.markup import (
+    big,
     code,
+    count,
     escaped,
     figure,
+    for_screens,
+    in_columns,
     missing,
-    plots,
+    percent,
     remark,
     section,
     side_by_side,
+    signed,
     stats,
     verdict_box,
+    with_error,
 )
-from tighter.report.measurements import Measurement, read_measurement, read_results
-from tighter.report.records import RunRecord, number, read_object
+from tighter.report.records import (
+    PICTURES,
+    Measurement,
+    RunRecord,
+    mappings,
+    number,
+    numbers,
+    read_measurement,
+    read_object,
+    read_results,
+)
 from tighter.report.records import section as part
 from tighter.report.topics_map import draw_heights, draw_map
-from tighter.report.words import count, decimals, percent, signed, verdict, with_error
 
 _SHOWN = 10
 _WEIGHT = 0.6
@@ -50,22 +64,16 @@ class Word(NamedTuple):
     share: float
 
 
-def is_topics(record: RunRecord) -> bool:
-    """Whether the run is one of `tighter topics`."""
-    return record.configuration.get("kind") == "topics"
-
-
 def lead(record: RunRecord) -> str:
     """What was trained, in one line."""
-    settings = part(record.configuration, "configuration")
-    corpus = part(record.configuration, "corpus")
-    model, objective = part(settings, "model"), part(settings, "objective")
-    sources = part(settings, "data").get("sources")
+    model, objective = part(record.settings, "model"), part(record.settings, "objective")
+    sources = part(record.settings, "data").get("sources")
     names = [Path(str(source)).name for source in sources] if isinstance(sources, list) else []
     line = f"{model.get('topics', 'The')} topics"
     if names:
         line += f" of {', '.join(names[:3])}" + (", …" if len(names) > 3 else "")
-    sizes = [number(corpus.get(name)) for name in ("documents", "words", "vocabulary")]
+    corpus = part(record.configuration, "corpus")
+    sizes = numbers(corpus, "documents", "words", "vocabulary")
     if min(sizes) >= 0:
         documents, words, different = map(count, sizes)
         line += f", {documents} documents of {words} words, {different} different ones"
@@ -78,31 +86,23 @@ def lead(record: RunRecord) -> str:
 def score(record: RunRecord) -> str:
     """The perplexity in big type, its errors, and the topics' coherence."""
     judged = read_measurement(record.directory, "topics")
-    numbers = stats(_numbers(judged)) if judged and not judged.damage else ""
-    if record.evaluation is None:
-        again = record.command("tighter topics --resume")
-        line = missing("Held-out documents have not been scored yet.", again)
-        return section("result", "Perplexity", line, numbers)
+    coherence = stats(_coherence(judged)) if judged and not judged.damage else ""
     evaluation = record.evaluation
-    value, error = (
-        number(evaluation.get(name)) for name in ("perplexity", "perplexity_standard_error")
-    )
-    places = decimals(error)
-    spread = f' <span class="error">± {signed(error, places)}</span>' if error >= 0 else ""
-    mean = with_error(
-        number(evaluation.get("log_likelihood")), number(evaluation.get("standard_error"))
-    )
-    documents, words = (number(evaluation.get(name)) for name in ("num_examples", "num_words"))
+    if evaluation is None:
+        line = "Held-out documents have not been scored yet."
+        return section("result", "Perplexity", missing(line, record.remedy(PICTURES)), coherence)
+    keys = ("num_words", "num_examples", "num_samples")
+    words, documents, draws = map(count, numbers(evaluation, *keys))
+    mean = with_error(*numbers(evaluation, "log_likelihood", "standard_error"))
     return section(
         "result",
         "Test perplexity",
-        f'<p class="big"><b>{signed(value, places)}</b>{spread} <small>words</small></p>',
-        f'<p class="under">Of {count(words)} words in {count(documents)} documents held out: as if'
+        big("words", *numbers(evaluation, "perplexity", "perplexity_standard_error")),
+        f'<p class="under">Of {words} words in {documents} documents held out: as if'
         " each were drawn from so many equally likely words. Lower is better. Each document's"
-        f" probability is from {count(number(evaluation.get('num_samples')))} importance samples,"
-        f" mean {mean} nats.</p>",
-        numbers,
-        verdict_box(verdict(evaluation)),
+        f" probability is from {draws} importance samples, mean {mean} nats.</p>",
+        coherence,
+        verdict_box(evaluation),
         side_by_side(read_results(record.directory, "evaluation")),
     )
 
@@ -111,70 +111,58 @@ def topics(record: RunRecord) -> str:
     """The map, the heights and the words of all topics."""
     judged = read_measurement(record.directory, "topics")
     if judged is None:
-        again = record.command("tighter topics --resume")
-        return section("topics", "Topics", missing("There are no topics yet.", again))
+        line = missing("There are no topics yet.", record.remedy(PICTURES))
+        return section("topics", "Topics", line)
     try:
-        if judged.damage:
-            raise InputError(judged.damage)
         rows = _rows(judged)
         words = _candidates(judged, _vocabulary(record.directory))
         if len(words) != len(rows):
             raise InputError(f"topics.json tells of {len(rows)} topics, topics.npz {len(words)}")
     except InputError as error:
-        told = str(error).replace(f"{record.directory}{os.sep}", "")
-        return section("topics", "Topics", remark(escaped(told)))
-    wide, narrow = draw_map(rows, width=960, height=560), draw_map(rows, width=380, height=400)
+        message = str(error).replace(f"{record.directory}{os.sep}", "")
+        return section("topics", "Topics", remark(escaped(message)))
+    drawing, note = for_screens(draw_map, rows, name="map", heights=(560, 400))
     picture = figure(
-        plots(wide, narrow),
+        drawing,
         "Topics in the plane, by the Jensen–Shannon distances between their distributions over"
         " words (classical scaling): near ones share words. A circle's area is the topic's share of"
         " the corpus; numbers run from the commonest. Choose a topic to see its words.",
-        wide.note,
+        note,
     )
-    heights = figure(
-        plots(draw_heights(rows, width=960, height=330), draw_heights(rows, width=380, height=330)),
+    heights, _ = for_screens(draw_heights, rows, name="topics", heights=(330, 330))
+    bars = figure(
+        heights,
         "Share of the corpus' words that are each topic's, and its coherence (NPMI of its 10 most"
         ' probable words): <span class="key blue">words that go together</span>,'
         ' <span class="key orange">words that avoid each other</span>.',
     )
-    unseen = f"{record.command('tighter topics')} --transform new.txt"
-    return "\n".join(
-        [
-            section("topics", "Topics", picture, heights),
-            section(
-                "words",
-                "Their words",
-                _slider(),
-                f'<div class="topics">{"".join(map(_card, rows, words))}</div>',
-                _note(),
-                f"<p>Topics of unseen texts: {code(unseen)}</p>",
-                _data(rows, words),
-            ),
-        ]
-    )
+    unseen = code(f"{record.command('tighter topics')} --transform new.txt")
+    cards = in_columns(list(map(_card, rows, words)), "topics")
+    ending = f"<p>Topics of unseen texts: {unseen}</p>"
+    of_words = section("words", "Their words", _SLIDER, cards, _NOTE, ending, _data(rows, words))
+    return f"{section('topics', 'Topics', picture, bars)}\n{of_words}"
 
 
-def _numbers(judged: Measurement) -> list[tuple[str, str, str]]:
+def _coherence(judged: Measurement) -> list[tuple[str, str, str]]:
     rows = judged.record.get("topics")
     size = len(rows) if isinstance(rows, list) else 0
-    windows = judged.text("c_v_windows")
-
-    def told(name: str) -> str:
-        return with_error(judged.value(name), judged.value(f"{name}_standard_error"), 3)
-
+    npmi, c_v = (
+        with_error(judged.value(name), judged.value(f"{name}_standard_error"), places=3)
+        for name in ("npmi", "c_v")
+    )
     return [
-        ("Coherence, NPMI", told("npmi"), "−1 to 1, 10 top words"),
-        ("Coherence, C_v", told("c_v"), f"windows of {windows}"),
+        ("Coherence, NPMI", npmi, "−1 to 1, 10 top words"),
+        ("Coherence, C_v", c_v, f"windows of {judged.text('c_v_windows')}"),
         ("Topic diversity", signed(judged.value("diversity"), 2), "of 25 top words each"),
         ("Distinct topics", count(judged.value("num_distinct")), f"of {count(size)}"),
     ]
 
 
 def _rows(judged: Measurement) -> list[Mapping[str, Any]]:
-    held = judged.record.get("topics")
-    rows = [row for row in held if isinstance(row, Mapping)] if isinstance(held, list) else []
-    if not rows:
-        raise InputError("topics.json tells of no topic; make it again (tighter topics)")
+    rows = mappings(judged.record.get("topics"))
+    if judged.damage or not rows:
+        nothing = "topics.json tells of no topic; make it again (tighter topics)"
+        raise InputError(judged.damage or nothing)
     return rows
 
 
@@ -187,8 +175,7 @@ def _vocabulary(directory: Path) -> list[str]:
 
 def _candidates(judged: Measurement, vocabulary: list[str]) -> list[list[Word]]:
     """Of each topic, all words that are among its ten most relevant at some λ of the slider."""
-    arrays = judged.array("topics", rank=2), judged.array("shares")
-    own, shares = arrays
+    own, shares = judged.array("topics", rank=2), judged.array("shares")
     if own is None or shares is None or own.shape[1:] != (len(vocabulary),) != shares.shape:
         raise InputError(
             f"the vocabulary doesn't fit the topics: vocabulary.json has {len(vocabulary)} words;"
@@ -204,16 +191,14 @@ def _relevant(own: NDArray[np.float64], shares: NDArray[np.float64]) -> list[int
     """Columns, in the order of λ = .6 (Sievert & Shirley, 2014, eq. 1)."""
     tiny = np.finfo(np.float64).tiny
     log_own, log_shares = np.log(np.maximum(own, tiny)), np.log(np.maximum(shares, tiny))
-    found: set[int] = set()
-    for weight in _WEIGHTS:
-        order = np.argsort((1 - weight) * log_shares - log_own, kind="stable")
-        found.update(order[:_SHOWN].tolist())
+    ranked = [np.argsort((1 - w) * log_shares - log_own, kind="stable") for w in _WEIGHTS]
+    found = np.unique([order[:_SHOWN] for order in ranked]).tolist()
     return sorted(found, key=lambda i: (1 - _WEIGHT) * log_shares[i] - log_own[i])
 
 
 def _card(row: Mapping[str, Any], words: list[Word]) -> str:
     place = escaped(row.get("topic"))
-    prevalence = number(row.get("prevalence"))
+    prevalence, npmi, c_v = numbers(row, "prevalence", "npmi", "c_v")
     shown = words[:_SHOWN]
     widest = max((word.share for word in shown), default=1) or 1
     lines = "".join(
@@ -225,25 +210,21 @@ def _card(row: Mapping[str, Any], words: list[Word]) -> str:
     )
     return (
         f'<article class="topic" id="topic-{place}"><h3>Topic {place}</h3>'
-        f'<p class="facts">{percent(prevalence)} · NPMI {signed(number(row.get("npmi")), 2)}'
-        f" · C_v {signed(number(row.get('c_v')), 2)}</p><ol>{lines}</ol></article>"
+        f'<p class="facts">{percent(prevalence)} · NPMI {signed(npmi, 2)}'
+        f" · C_v {signed(c_v, 2)}</p><ol>{lines}</ol></article>"
     )
 
 
-def _slider() -> str:
-    return (
-        '<p class="slider" hidden><label for="weight">Relevance λ = <output>0.60</output></label>'
-        f'<input id="weight" type="range" min="0" max="1" step="0.05" value="{_WEIGHT}">'
-        "<span>0: words of this topic alone</span><span>1: its most probable words</span></p>"
-    )
-
-
-def _note() -> str:
-    return (
-        '<p class="under">Words by relevance, λ log p(w|topic) + (1 − λ) log p(w|topic)/p(w), at'
-        f" λ = <output>{_WEIGHT:.2f}</output> (Sievert &amp; Shirley, 2014). The light bar is how"
-        " often a word occurs in the corpus, the dark part how often by this topic.</p>"
-    )
+_SLIDER = (
+    '<p class="slider" hidden><label for="weight">Relevance λ = <output>0.60</output></label>'
+    f'<input id="weight" type="range" min="0" max="1" step="0.05" value="{_WEIGHT}">'
+    "<span>0: words of this topic alone</span><span>1: its most probable words</span></p>"
+)
+_NOTE = (
+    '<p class="under">Words by relevance, λ log p(w|topic) + (1 − λ) log p(w|topic)/p(w), at'
+    f" λ = <output>{_WEIGHT:.2f}</output> (Sievert &amp; Shirley, 2014). The light bar is how"
+    " often a word occurs in the corpus, the dark part how often by this topic.</p>"
+)
 
 
 def _data(rows: list[Mapping[str, Any]], words: list[list[Word]]) -> str:

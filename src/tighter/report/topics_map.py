@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tighter.report.markup import escaped
-from tighter.report.records import number
-from tighter.report.theme import GOOD, INK, POOR, Drawing, draw
+from tighter.report.records import number, numbers
+from tighter.report.theme import GOOD, INK, POOR, Drawing, drawn
 
 Rows = list[Mapping[str, Any]]
 
@@ -19,73 +19,66 @@ _COVERED = 0.13
 _LABEL = 19
 
 
-def draw_map(rows: Rows, *, width: int, height: int) -> Drawing:
+def draw_map(rows: Rows, *, name: str, width: int, height: int) -> Drawing:
     """Draw topics at their places, each a link to its words."""
     places = np.array([_place(row) for row in rows], np.float64)
     shares = np.array([number(row.get("prevalence")) for row in rows])
     shares = np.where(shares > 0, shares, 0)
-    total = shares.sum() or 1.0
-    radii = np.sqrt(_COVERED * width * height * shares / total / np.pi)
+    radii = np.sqrt(_COVERED * width * height * shares / (shares.sum() or 1.0) / np.pi)
     radii = np.clip(radii, 4, min(width, height) / 5)
-    drawn = np.isfinite(places).all(axis=1)
-    if not drawn.any():
+    known = np.isfinite(places).all(axis=1)
+    if not known.any():
         return Drawing("", "No topic has a place.")
-    points = _fitted(places[drawn], radii[drawn], width, height)
-    labels, circles, numbers = _apart(points), [], []
+    points = _fitted(places[known], radii[known], width, height)
+    labels, circles, names = _apart(points), [], []
     # The largest first, so that none is hidden.
-    for i in np.argsort(-radii[drawn], kind="stable"):
-        row, (x, y), radius = rows[np.flatnonzero(drawn)[i]], points[i], radii[drawn][i]
-        name, words = escaped(row.get("topic")), row.get("relevant_words")
-        told = escaped(" ".join(map(str, words))) if isinstance(words, list) else ""
+    for i in np.argsort(-radii[known], kind="stable"):
+        row, (x, y), radius = rows[np.flatnonzero(known)[i]], points[i], radii[known][i]
+        topic, words = escaped(row.get("topic")), row.get("relevant_words")
+        title = escaped(" ".join(map(str, words))) if isinstance(words, list) else ""
         size = float(np.clip(0.9 * radius, 10, 17))
         circles.append(
-            f'<a href="#topic-{name}"><title>{name}: {told}</title>'
+            f'<a href="#topic-{topic}"><title>{topic}: {title}</title>'
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="var(--blue)"'
             ' fill-opacity="0.2" stroke="var(--blue)"/></a>'
         )
         x, y = labels[i]
-        numbers.append(
+        names.append(
             f'<text x="{x:.1f}" y="{y + 0.36 * size:.1f}" text-anchor="middle"'
-            f' font-size="{size:.1f}" fill="var(--ink)" pointer-events="none">{name}</text>'
+            f' font-size="{size:.1f}" fill="var(--ink)" pointer-events="none">{topic}</text>'
         )
     svg = (
         f'<svg class="map" viewBox="0 0 {width} {height}" role="img"'
-        f' aria-label="Map of {len(rows)} topics.">{"".join(circles + numbers)}</svg>'
+        f' aria-label="Map of {len(rows)} topics.">{"".join(circles + names)}</svg>'
     )
-    return Drawing(svg, "" if drawn.all() else "Topics without a place are left out.")
+    return Drawing(svg, "" if known.all() else "Topics without a place are left out.")
 
 
-def draw_heights(rows: Rows, *, width: int, height: int) -> Drawing:
+@drawn("topics", "Share and coherence of each topic.")
+def draw_heights(figure: Figure, rows: Rows) -> None:
     """Draw each topic's share of the corpus, and its coherence, as bars."""
     places = np.arange(1, len(rows) + 1)
-    shares = np.array([100 * number(row.get("prevalence")) for row in rows])
-    coherences = np.array([number(row.get("npmi")) for row in rows])
-
-    def paint(figure: Figure) -> str:
-        upper, lower = figure.subplots(2, 1, sharex=True)
-        upper.bar(places, np.nan_to_num(shares), color=GOOD, width=0.75)
-        upper.set_ylabel("share (%)")
-        colors = [GOOD if value >= 0 else POOR for value in coherences]
-        lower.bar(places, np.nan_to_num(coherences), color=colors, width=0.75)
-        lower.axhline(0, color=INK, linewidth=1)
-        lower.set_ylabel("NPMI")
-        lower.set_xlabel("topic")
-        for axes in (upper, lower):
-            axes.grid(visible=False, axis="x")
-            axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-            axes.set_xlim(0.4, len(rows) + 0.6)
-        lower.xaxis.set_major_locator(MaxNLocator(nbins=min(len(rows), width // 40), integer=True))
-        return ""
-
-    label = "Share and coherence of each topic."
-    return draw(paint, name=f"topics{width}", label=label, width=width, height=height)
+    shares, coherences = np.transpose([numbers(row, "prevalence", "npmi") for row in rows])
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    upper.bar(places, np.nan_to_num(100 * shares), color=GOOD, width=0.75)
+    upper.set_ylabel("share (%)")
+    colors = [GOOD if value >= 0 else POOR for value in coherences]
+    lower.bar(places, np.nan_to_num(coherences), color=colors, width=0.75)
+    lower.axhline(0, color=INK, linewidth=1)
+    lower.set_ylabel("NPMI")
+    lower.set_xlabel("topic")
+    for axes in (upper, lower):
+        axes.grid(visible=False, axis="x")
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.set_xlim(0.4, len(rows) + 0.6)
+    most = round(72 * figure.get_figwidth()) // 40
+    lower.xaxis.set_major_locator(MaxNLocator(nbins=min(len(rows), most), integer=True))
 
 
 def _place(row: Mapping[str, Any]) -> tuple[float, float]:
     place = row.get("place")
-    if not isinstance(place, list) or len(place) != 2:
-        return (float("nan"), float("nan"))
-    return number(place[0]), number(place[1])
+    x, y = place if isinstance(place, list) and len(place) == 2 else (None, None)
+    return number(x), number(y)
 
 
 def _fitted(places: np.ndarray, radii: np.ndarray, width: int, height: int) -> np.ndarray:
