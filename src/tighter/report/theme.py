@@ -117,7 +117,7 @@ def plain_logarithmic(
 
 
 def write_at(
-    axes: Axes, text: str, place: tuple[Any, Any], offset: tuple[float | int, ...], **style: Any
+    axes: Axes, text: str, place: tuple[Any, Any], offset: tuple[Any, Any], **style: Any
 ) -> None:
     """Write a text so many pixels from a place in the data."""
     axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
