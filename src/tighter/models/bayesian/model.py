@@ -101,7 +101,7 @@ class BayesianModel(LatentVariableModel):
             "log_likelihood is a function (parameters, datum) -> nats, got "
             f"{type(log_likelihood).__name__}",
         )
-        check_above(0, start_scale=start_scale)
+        check_above(0.0, start_scale=start_scale)
         key = jax.random.key(0) if key is None else key
         family_key, output_key = jax.random.split(key)
         self.datum_log_likelihood = log_likelihood
