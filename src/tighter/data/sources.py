@@ -15,6 +15,7 @@ import numpy as np
 from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
+from tighter._files import reading
 from tighter.data.arrays import Part, Raw, read_archive, read_idx, to_datasets
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
 from tighter.data.schema import infer_schema, without_columns
@@ -90,26 +91,44 @@ def load(
     """
     check_fraction("validation", validation)
     check_fraction("test", test)
-    try:
-        path = Path(os.path.expanduser(source)) if isinstance(source, (str, Path)) else None
-        if path is not None and path.suffix.lower() in SUFFIXES and not path.is_dir():
-            _refuse_array(source, array)
-            options = {"header": header, "missing_words": missing_words, "target": target}
-            datasets = {"train": _table(path, drop=drop, kinds=kinds, **options)}
-        else:
-            _refuse_table_options(
-                source,
-                drop=drop,
-                kinds=kinds,
-                header=header,
-                missing_words=missing_words,
-                target=target,
-            )
-            datasets = _read(source, array, pixels=pixels)
-    except OSError as error:
+    if not isinstance(source, (str, Path)):
         raise InputError(
-            f"cannot read {source}: {error.strerror or error}; check the path and its permissions"
-        ) from error
+            f"source must be a word or a path, got {type(source).__name__}; "
+            "for an array, make a Dataset of it and split that"
+        )
+    path = Path(os.path.expanduser(source))
+    of_table: dict[str, Any] = {
+        "drop": drop, "kinds": kinds, "header": header, "missing_words": missing_words,
+        "target": target,
+    }  # fmt: skip
+    given = [f"{name}=" for name, value in of_table.items() if value or value is False]
+    with reading(source):
+        is_table = path.suffix.lower() in SUFFIXES and not path.is_dir()
+        is_archive = source != "digits" and path.suffix.lower() in _ARCHIVES and path.is_file()
+        require(
+            is_table or not given,
+            f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
+            "none; leave it out",
+        )
+        require(
+            source == "digits" or is_table or (source != "" and path.exists()),
+            _not_found(str(source)),
+        )
+        require(
+            array is None or is_archive or (path.is_file() and not is_table),
+            f"array={array!r} names an array of an .npz file, and {source} is none; leave it out",
+        )
+        if is_table:
+            datasets = {"train": _table(path, **of_table)}
+        elif source == "digits":
+            datasets = {"train": _digits()}
+        elif path.is_dir():
+            datasets = to_datasets(_read_folder(path), path.resolve().name, pixels=pixels)
+        elif is_archive:
+            parts = read_archive(path, array=array)
+            datasets = to_datasets(parts, path.resolve().stem, pixels=pixels)
+        else:
+            raise InputError(_not_read(path))
     return split(
         datasets["train"],
         validation=datasets.get("validation", validation),
@@ -118,46 +137,12 @@ def load(
     )
 
 
-def _read(source: str | Path, array: str | None, *, pixels: bool | None) -> dict[Part, Dataset]:
-    require(
-        isinstance(source, (str, Path)),
-        f"source must be a word or a path, got {type(source).__name__}; "
-        "for an array, make a Dataset of it and split that",
-    )
-    path = Path(os.path.expanduser(source))
-    if source == "digits":
-        _refuse_array(source, array)
-        return {"train": _digits()}
-    require(source != "" and path.exists(), _not_found(str(source)))
-    name = path.resolve().stem if path.is_file() else path.resolve().name
-    if path.is_dir():
-        _refuse_array(source, array)
-        return to_datasets(_read_folder(path), name, pixels=pixels)
-    if path.suffix.lower() in _ARCHIVES:
-        return to_datasets(read_archive(path, array=array), name, pixels=pixels)
-    require(
-        not _IDX_NAME.fullmatch(path.name),
-        f"{path} is one file of several; name its folder, {path.parent}",
-    )
-    raise InputError(
+def _not_read(path: Path) -> str:
+    if _IDX_NAME.fullmatch(path.name):
+        return f"{path} is one file of several; name its folder, {path.parent}"
+    return (
         f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
         f"{_FILES}, a folder of IDX files, and the word 'digits'"
-    )
-
-
-def _refuse_array(source: str | Path, array: str | None) -> None:
-    require(
-        array is None,
-        f"array={array!r} names an array of an .npz file, and {source} is none; leave it out",
-    )
-
-
-def _refuse_table_options(source: object, **options: Any) -> None:
-    given = [f"{name}=" for name, value in options.items() if value or value is False]
-    require(
-        not given,
-        f"{' and '.join(given)} is said of a {', '.join(SUFFIXES)} table, and {source} is "
-        "none; leave it out",
     )
 
 
@@ -172,14 +157,12 @@ def _table(
     whole = read_table(path, **options)
     try:
         frame = without_columns(whole, drop)
-        labels = None
         if target is not None:
             frame = without_columns(frame, [target], "target=")
-            labels = _as_labels(whole[target])
+        labels = None if target is None else _as_labels(whole[target])
         schema = infer_schema(frame, kinds)
         x = schema.encode(frame)
-        missing = bool(np.isnan(x).any())
-        return Dataset(x, labels, name=path.resolve().stem, schema=schema, missing=missing)
+        return Dataset(x, labels, path.resolve().stem, schema, missing=bool(np.isnan(x).any()))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -234,9 +217,8 @@ def _read_folder(folder: Path) -> dict[Part, Raw]:
     for part in ("train", "test"):
         images, labels = found.get((part, "images")), found.get((part, "labels"))
         if images is not None:
-            parts[part] = Raw(
-                read_idx(images), None if labels is None else read_idx(labels), str(images)
-            )
+            own = None if labels is None else read_idx(labels)
+            parts[part] = Raw(read_idx(images), own, str(images))
     return parts
 
 

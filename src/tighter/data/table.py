@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
@@ -57,12 +58,16 @@ def read_table(
             length, no rows, or a name twice.
     """
     check_installed("polars")
+    import polars as pl
+
     path = Path(path).expanduser()
     suffix = _suffix(path)
     try:
         if suffix == ".parquet":
             require(header is None, f"header= is for CSV, and {path} is Parquet; leave it out")
-            frame = _without_words(_read_parquet(path), missing_words or ())
+            frame = _read_parquet(path)
+            if missing_words:
+                frame = frame.with_columns(pl.col(pl.String).replace(list(missing_words), None))
         else:
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 frame = _read_csv(
@@ -145,12 +150,6 @@ def _read_parquet(path: Path) -> polars.DataFrame:
         return pl.read_parquet(path, glob=False, hive_partitioning=False)
 
 
-def _without_words(frame: polars.DataFrame, words: Sequence[str]) -> polars.DataFrame:
-    import polars as pl
-
-    return frame.with_columns(pl.col(pl.String).replace(list(words), None)) if words else frame
-
-
 def _read_csv(
     stream: TextIO,
     path: Path,
@@ -191,18 +190,17 @@ def _read_csv(
         ) from error
     except csv.Error as error:
         raise InputError(f"{path} is no CSV file ({error}); mend its quotes") from error
-    cells, comma = pl.concat(blocks), separator == ";"
+    cells = pl.concat(blocks)
+    typed = functools.partial(_typed, comma=separator == ";", missing_words=missing_words)
     if header is None:
-        header = _is_header(first, cells, comma=comma, missing_words=missing_words)
+        header = _is_header(first, cells, typed)
     if header:
         names = [cell.strip() or name for cell, name in zip(first, names, strict=True)]
         refuse_duplicates(names, f"{path}: ")
         cells.columns = names
     else:
         cells = pl.concat([_block([first], names), cells])
-    return pl.DataFrame(
-        [_typed(column, comma=comma, missing_words=missing_words) for column in cells]
-    )
+    return pl.DataFrame([typed(column) for column in cells])
 
 
 def _separator(stream: TextIO) -> str:
@@ -227,7 +225,7 @@ def _block(rows: list[list[str]], names: list[str]) -> polars.DataFrame:
 
 
 def _typed(
-    cells: polars.Series, *, comma: bool = False, missing_words: Sequence[str] | None = None
+    cells: polars.Series, *, comma: bool, missing_words: Sequence[str] | None
 ) -> polars.Series:
     """The cells as whole numbers, floats or booleans if all are, and as text otherwise."""
     import polars as pl
@@ -253,16 +251,13 @@ def _typed(
 
 
 def _is_header(
-    first: list[str], cells: polars.DataFrame, *, comma: bool, missing_words: Sequence[str] | None
+    first: list[str], cells: polars.DataFrame, typed: Callable[[polars.Series], polars.Series]
 ) -> bool:
     import polars as pl
 
-    below = [
-        _typed(column, comma=comma, missing_words=missing_words)
-        for column in cells.head(50 * _SNIFFED)
-    ]
+    below = [typed(column) for column in cells.head(50 * _SNIFFED)]
     over_numbers = [column.dtype.is_numeric() for column in below]
-    own = [_typed(pl.Series([cell]), comma=comma, missing_words=missing_words) for cell in first]
+    own = [typed(pl.Series([cell])) for cell in first]
     texts = [len(cell) > 0 and cell[0] is not None and not cell.dtype.is_numeric() for cell in own]
     if all(texts):
         recurs = any(name.strip() in set(column) for name, column in zip(first, below, strict=True))

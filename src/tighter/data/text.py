@@ -62,8 +62,13 @@ def read_documents(
     """
     require(sources, f"there is nothing to read: name files, folders, or {PYTHON_REFERENCE!r}")
     parts = [_read(source, column) for source in sources]
-    for part in [] if empty else parts:
-        _refuse_empty(part.texts, part.places)
+    for texts, places in [] if empty else [(part.texts, part.places) for part in parts]:
+        blank = [place for text, place in zip(texts, places, strict=True) if not text.strip()]
+        require(
+            not blank,
+            f"{len(blank)} of {len(texts)} documents {'is' if len(blank) == 1 else 'are'} empty, "
+            f"{''.join(blank[:1])} first: leave them out",
+        )
     require(
         column is None or any(_as_table(source) for source in sources),
         f"the column {column!r} is one of a {', '.join(SUFFIXES)} table, and none is given: "
@@ -169,33 +174,24 @@ def _column(path: Path, column: str | None) -> Documents:
     require(
         name in frame.columns, f"{path} has no column {name!r}: its columns are {_listed(frame)}"
     )
-    if frame[name].dtype != pl.String:
-        raise InputError(
-            f"the column {name!r} of {path} holds no text but {frame[name].dtype}: name another"
-        )
-    texts = [text or "" for text in frame[name].to_list()]
+    require(
+        frame.schema[name] == pl.String,
+        f"the column {name!r} of {path} holds no text but {frame.schema[name]}: name another",
+    )
+    texts = [text or "" for text in frame[name]]
     return Documents(tuple(texts), _numbered(path, "row", len(texts)))
 
 
 def _only_text(frame: polars.DataFrame, path: Path) -> str:
     import polars as pl
 
-    found = [name for name in frame.columns if frame[name].dtype == pl.String]
-    if len(found) == 1:
-        return found[0]
-    raise InputError(
-        f"{path} has {len(found) or 'no'} columns of text: name one, as in {path}:COLUMN; its "
-        f"columns are {_listed(frame)}"
+    texts = frame.select(pl.col(pl.String)).columns
+    require(
+        len(texts) == 1,
+        f"{path} has {len(texts) or 'no'} columns of text: name one, as in {path}:COLUMN; its "
+        f"columns are {_listed(frame)}",
     )
-
-
-def _refuse_empty(texts: Sequence[str], places: Sequence[str]) -> None:
-    empty = [place for text, place in zip(texts, places, strict=True) if not text.strip()]
-    if empty:
-        raise InputError(
-            f"{len(empty)} of {len(texts)} documents {'is' if len(empty) == 1 else 'are'} empty, "
-            f"{empty[0]} first: leave them out"
-        )
+    return texts[0]
 
 
 def _numbered(origin: object, noun: str, size: int) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from numpyro.distributions import Distribution, Normal
 from tighter._checks import check_counts, require
 from tighter._errors import InputError
 from tighter._names import unknown
+from tighter.data.examples import check_finite
 from tighter.models._model import LatentVariableModel
 from tighter.models.diffusion.chain import Known, ReverseChain, Units
 from tighter.models.diffusion.denoisers import Denoiser, denoiser_from_name
@@ -154,10 +155,7 @@ class DiffusionModel(LatentVariableModel):
         """
         xs = np.asarray(xs)
         self.check_examples(xs)
-        require(
-            np.isfinite(xs).all(),
-            "training examples hold entries that are not finite: drop or fill them",
-        )
+        check_finite(xs, "xs", missing=False)
         axes = 0 if xs.ndim == 2 else None
         location = np.mean(xs, axis=axes, dtype=np.float64)
         scale = np.std(xs, axis=axes, dtype=np.float64)

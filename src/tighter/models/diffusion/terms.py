@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
-from tighter._checks import check_counts, require
+from tighter._checks import check_counts
 from tighter._chunks import map_chunks
 from tighter._programs import compiled
 from tighter._summary import quantity, summary
+from tighter.data.examples import check_finite
 from tighter.models.diffusion.bound import closed_terms, diffusion_losses
 from tighter.models.diffusion.model import DiffusionModel
 
@@ -81,12 +82,7 @@ def diffusion_terms(
     check_counts(num_times=num_times, levels=levels)
     xs = jnp.asarray(xs, float)
     model.check_examples(xs)
-    wrong = ~np.isfinite(np.asarray(xs)).reshape(len(xs), -1).all(axis=1)
-    require(
-        not wrong.any(),
-        f"xs has values that are not finite in {wrong.sum()} of {len(xs)} examples, row "
-        f"{wrong.argmax()} first: drop these rows or fill them (model.complete)",
-    )
+    check_finite(xs, "xs", missing=False)
     prior_kl, reconstruction, diffusion = (
         np.asarray(part, np.float64) for part in _measured(model, xs, num_times, key)
     )
