@@ -23,7 +23,7 @@ STRUCTURED = "tests/distributions/test_structured.py"
 MUTATIONS = [
     (
         "IWAE without − log K",
-        "bounds/_power_mean.py",
+        "bounds/power_means.py",
         "value = top + jnp.where(",
         "value = top + jnp.log(1.0 * mask.size) + jnp.where(",
         ["tests/conformance/test_exact_posterior.py", "-k", "shifted"],

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tighter.bounds._bound import Bound, Side, as_bound, num_draws
+from tighter.bounds.bound import Bound, Side, as_bound, num_draws
 
 
 class Combination(Bound):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -12,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tighter._derivatives import with_derivative
-from tighter.bounds._bound import Bound, Side, num_draws
+from tighter.bounds.bound import Bound, Side, num_draws
 from tighter.bounds._continuation import Continued, End, Places, ends_of, look_at
 
 
@@ -39,8 +38,6 @@ class FDivergence(Bound):
     References:
         Wan, Li, Lyu & Hovakimyan, "f-divergence variational inference", 2020, sec. 3.
     """
-
-    is_linear: ClassVar[bool] = False
 
     f: Callable[[Array], Array]
     bends: Side = eqx.field(static=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -13,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tighter._derivatives import with_derivative
-from tighter.bounds._bound import Bound, Side, num_draws
-from tighter.bounds._power_mean import log_power_mean, shares
+from tighter.bounds.bound import Bound, Side, num_draws
+from tighter.bounds.power_means import log_power_mean, shares
 
 # The subsets are enumerated; this many entries take a second and half a gigabyte.
 _MOST_ENTRIES = 2**26
@@ -41,8 +40,6 @@ class Jackknife(Bound):
         jackknife variational inference", 2018, eqs. 12-14.
     """
 
-    is_linear: ClassVar[bool] = False
-
     order: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
@@ -60,8 +57,6 @@ class Jackknife(Bound):
         # What the coefficients of bounds that are infinite add up to.
         above, below = jnp.where(whole == jnp.inf, 1, 0), jnp.where(whole == -jnp.inf, 1, 0)
         for coefficient, kept in self._subsets(num):
-            if kept.shape[0] == 1:  # all draws
-                continue
             bounds = jax.vmap(lambda row: log_power_mean(log_weights, kept=row))(jnp.asarray(kept))
             lost = _lost(share, kept)
             # log(1 + lost), whose mean over subsets is that of lost, and so 0: without it the
@@ -82,8 +77,6 @@ class Jackknife(Bound):
         num = num_draws(log_weights, at_least=self.min_samples)
         share = result = shares(log_weights)
         for coefficient, kept in self._subsets(num):
-            if kept.shape[0] == 1:  # all draws
-                continue
             # Within a subset a share grows by 1 / (1 + lost), over its mean growth.
             lost = _lost(share, kept)[:, None]
             even = jnp.where(kept, share[None] * (num / int(kept[0].sum())), 0)
@@ -95,7 +88,7 @@ class Jackknife(Bound):
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""The same sum of $\tilde w (1 - \tilde w)$ within each subset."""
         num = num_draws(log_weights, at_least=self.min_samples)
-        squares = jnp.zeros_like(log_weights)
+        squares = num**self.order / math.factorial(self.order) * shares(log_weights) ** 2
         for coefficient, kept in self._subsets(num):
             within = _within(log_weights, kept)
             squares = squares + coefficient * jnp.mean(within**2, axis=0)
@@ -116,9 +109,9 @@ class Jackknife(Bound):
         return num if self.order == 0 else 1
 
     def _subsets(self, num: int) -> list[tuple[float, np.ndarray]]:
-        """For each j: the coefficient c_j and the masks (subsets, K) of the draws that are kept."""
+        """For j from 1 up: the coefficient c_j and the masks (subsets, K) of the draws kept."""
         subsets = []
-        for left_out in range(self.order + 1):
+        for left_out in range(1, self.order + 1):
             rows = math.comb(num, left_out)
             if rows * num > _MOST_ENTRIES:
                 raise ValueError(
@@ -126,8 +119,8 @@ class Jackknife(Bound):
                     f"{num - left_out}: take fewer draws or a lower order"
                 )
             kept = np.ones((rows, num), bool)
-            for row, out in enumerate(itertools.combinations(range(num), left_out)):
-                kept[row, list(out)] = False
+            dropped = np.array(list(itertools.combinations(range(num), left_out)))
+            np.put_along_axis(kept, dropped, values=False, axis=1)
             coefficient = (
                 (-1) ** left_out
                 * (num - left_out) ** self.order

@@ -6,12 +6,10 @@ from collections.abc import Callable
 
 from tighter._errors import InputError
 from tighter._names import unknown
-from tighter.bounds._bound import Bound
+from tighter.bounds.bound import Bound
 from tighter.bounds.combination import Combination
-from tighter.bounds.elbo import ELBO
-from tighter.bounds.iwae import IWAE
 from tighter.bounds.jackknife import Jackknife
-from tighter.bounds.renyi import CUBO, Renyi
+from tighter.bounds.power_means import CUBO, ELBO, IWAE, Renyi
 from tighter.bounds.thermodynamic import Thermodynamic
 
 
@@ -23,7 +21,7 @@ BOUNDS: dict[str, Callable[..., Bound]] = {
     "elbo": ELBO,
     "iwae": IWAE,
     "renyi": lambda alpha=0.5: Renyi(alpha),
-    "cubo": lambda order=2.0: CUBO(order),
+    "cubo": CUBO,
     "jackknife": lambda order=1: Jackknife(int(order) if order == int(order) else order),
     "ciwae": _ciwae,
     "thermodynamic": lambda steps=4: Thermodynamic(int(steps)),

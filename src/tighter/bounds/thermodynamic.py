@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -12,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tighter._derivatives import with_derivative
-from tighter.bounds._bound import Bound, Side, num_draws
-from tighter.bounds._power_mean import shares
+from tighter.bounds.bound import Bound, Side
+from tighter.bounds.power_means import shares
 
 
 class Thermodynamic(Bound):
@@ -41,8 +40,6 @@ class Thermodynamic(Bound):
         Masrani, Le & Wood, "The thermodynamic variational objective", 2019, eqs. 7-10.
     """
 
-    is_linear: ClassVar[bool] = False
-
     betas: tuple[float, ...] = eqx.field(static=True)
     right: bool = eqx.field(static=True)
 
@@ -61,14 +58,11 @@ class Thermodynamic(Bound):
 
     def __call__(self, log_weights: Float[Array, " K"]) -> Float[Array, ""]:
         """Sum over the steps of the tempered mean of the log weights."""
-        num_draws(log_weights)
         value = self._sum(lambda beta: _tempered(log_weights, beta)[0])
         return with_derivative(value, self.weights(log_weights), log_weights)
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$\sum_i \Delta_i\, s_k (1 + \beta (\ell_k - m))$, s the softmax and m the mean."""
-        num_draws(log_weights)
-
         def term(beta: float) -> Array:
             _, share, excess = _tempered(log_weights, beta)
             return share * (1 + beta * excess)
@@ -77,8 +71,6 @@ class Thermodynamic(Bound):
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$\sum_i \Delta_i\, \beta s_k [(1 - s_k)(1 + \beta(\ell_k - m)) + 1 - a_k]$."""
-        num_draws(log_weights)
-
         def term(beta: float) -> Array:
             _, share, excess = _tempered(log_weights, beta)
             tilt = 1 + beta * excess

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds import Bound, as_bound
-from tighter.bounds._bound import diagonal_derivative
+from tighter.bounds.bound import diagonal_derivative
 from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
 from tighter.gradients.pathwise import DoublyReparameterized, GeneralizedDoublyReparameterized
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds import IWAE, Bound, as_bound
-from tighter.bounds._power_mean import shares
+from tighter.bounds.power_means import shares
 from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
 
 

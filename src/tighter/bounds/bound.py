@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import enum
 from collections.abc import Callable
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -42,14 +41,14 @@ class Bound(eqx.Module):
         r"""Second derivatives on the diagonal, $h_k = \partial^2 F / \partial \ell_k^2$."""
 
     @property
-    @abc.abstractmethod
     def side(self) -> Side:
         """Whether the expected bound lies below log p(x), above it, or on neither side for sure."""
+        return Side.NEITHER
 
     @property
-    @abc.abstractmethod
     def is_linear(self) -> bool:
         """Whether the curvature is zero everywhere, as the ELBO's."""
+        return False
 
     @property
     def min_samples(self) -> int:
@@ -70,10 +69,6 @@ class Custom(Bound):
     Args:
         function: A symmetric, twice differentiable function of the log weights.
     """
-
-    # Unknown of a function that somebody else wrote.
-    side: ClassVar[Side] = Side.NEITHER
-    is_linear: ClassVar[bool] = False
 
     function: Callable[[Float[Array, " K"]], Float[Array, ""]]
 
@@ -118,10 +113,10 @@ def diagonal_derivative(
 ) -> Float[Array, " K"]:
     r"""$\partial f_k / \partial \ell_k$ for every k, by K forward-mode derivatives."""
 
-    def one(basis: Float[Array, " K"]) -> Float[Array, ""]:
+    def derivative_along(basis: Float[Array, " K"]) -> Float[Array, ""]:
         return jnp.sum(basis * jax.jvp(function, (at,), (basis,))[1])
 
-    return jax.vmap(one)(jnp.eye(at.shape[0], dtype=at.dtype))
+    return jax.vmap(derivative_along)(jnp.eye(at.shape[0], dtype=at.dtype))
 
 
 def num_draws(log_weights: Float[Array, " K"], *, at_least: int = 1) -> int:
