@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tighter._derivatives import with_derivative
-from tighter.bounds.bound import Bound, Side, num_draws
 from tighter.bounds._continuation import Continued, End, Places, ends_of, look_at
+from tighter.bounds.bound import Bound, Side, num_draws
 
 
 class FDivergence(Bound):

@@ -63,6 +63,7 @@ class Thermodynamic(Bound):
 
     def weights(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$\sum_i \Delta_i\, s_k (1 + \beta (\ell_k - m))$, s the softmax and m the mean."""
+
         def term(beta: float) -> Array:
             _, share, excess = _tempered(log_weights, beta)
             return share * (1 + beta * excess)
@@ -71,6 +72,7 @@ class Thermodynamic(Bound):
 
     def curvature(self, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
         r"""$\sum_i \Delta_i\, \beta s_k [(1 - s_k)(1 + \beta(\ell_k - m)) + 1 - a_k]$."""
+
         def term(beta: float) -> Array:
             _, share, excess = _tempered(log_weights, beta)
             tilt = 1 + beta * excess
