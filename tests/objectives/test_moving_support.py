@@ -11,7 +11,7 @@ from numpyro.infer import Trace_ELBO
 from scipy import integrate, stats
 
 import tighter as tt
-from tighter.gradients.table import ESTIMATORS
+from tighter.gradients import ESTIMATORS
 from tighter.integrations.numpyro import ELBO
 from tighter.models import LatentVariableModel
 

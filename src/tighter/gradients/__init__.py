@@ -1,7 +1,8 @@
 """Estimators of a bound's gradient: three coefficients a draw, functions of the log weights."""
 
-from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
+from tighter.gradients.catalog import ESTIMATORS, estimator_from_name
 from tighter.gradients.composition import Split, doubly_reparameterize
+from tighter.gradients.estimator import Bias, BiasKind, Coefficients, Estimator
 from tighter.gradients.expectations import (
     ARM,
     DisARM,
@@ -11,7 +12,6 @@ from tighter.gradients.expectations import (
     GumbelSoftmax,
     MeasureValued,
 )
-from tighter.gradients.ovis import OVIS
 from tighter.gradients.pathwise import (
     DoublyReparameterized,
     GeneralizedDoublyReparameterized,
@@ -19,6 +19,7 @@ from tighter.gradients.pathwise import (
     StickingTheLanding,
 )
 from tighter.gradients.score_function import (
+    OVIS,
     VIMCO,
     Baseline,
     Constant,
@@ -26,9 +27,8 @@ from tighter.gradients.score_function import (
     LeaveOneOut,
     RunningMean,
     ScoreFunction,
+    WakePhi,
 )
-from tighter.gradients.table import ESTIMATORS, estimator_from_name
-from tighter.gradients.wake_phi import WakePhi
 
 __all__ = [
     "ARM",

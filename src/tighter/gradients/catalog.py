@@ -1,20 +1,61 @@
-"""What each estimator needs, costs and is worth: one table, made from the estimators themselves."""
+"""The estimators by name, and what each needs, costs and is worth.
+
+Adding one to `ESTIMATORS` enrols it in the tests, the command line and the docs, whose table is
+made from the estimators themselves.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
+from tighter._names import unknown
 from tighter.bounds import BOUNDS, ELBO
-from tighter.gradients._estimator import BiasKind, Estimator
-from tighter.gradients.expectations import (
-    ARM,
-    DisARM,
-    Enumerated,
-    ExpectationEstimator,
-    GumbelSoftmax,
-    MeasureValued,
+from tighter.gradients.composition import doubly_reparameterize
+from tighter.gradients.estimator import BiasKind, Estimator
+from tighter.gradients.expectations import GumbelSoftmax
+from tighter.gradients.pathwise import (
+    DoublyReparameterized,
+    GeneralizedDoublyReparameterized,
+    Reparameterized,
+    StickingTheLanding,
 )
-from tighter.gradients.table import ESTIMATORS
+from tighter.gradients.score_function import OVIS, VIMCO, LeaveOneOut, ScoreFunction, WakePhi
+
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {
+    "reparameterized": Reparameterized,
+    "sticking-the-landing": StickingTheLanding,
+    "doubly-reparameterized": DoublyReparameterized,
+    "generalized-doubly-reparameterized": GeneralizedDoublyReparameterized,
+    "score-function": ScoreFunction,
+    "score-function-leave-one-out": lambda: ScoreFunction(baseline=LeaveOneOut()),
+    "vimco": VIMCO,
+    "ovis": OVIS,
+    "ovis-monte-carlo": lambda: OVIS(monte_carlo=True),
+    "wake-phi": WakePhi,
+    "wake-phi-doubly-reparameterized": lambda: doubly_reparameterize(WakePhi()),
+}
+
+SHORT_NAMES = {
+    "stl": "sticking-the-landing",
+    "dreg": "doubly-reparameterized",
+    "reinforce": "score-function",
+    "rws": "wake-phi",
+}
+
+
+def estimator_from_name(name: str) -> Estimator:
+    """An estimator from its name or short name: `doubly-reparameterized`, `dreg`.
+
+    Raises:
+        InputError: If there is no such estimator.
+    """
+    name = name.strip()
+    full = SHORT_NAMES.get(name, name)
+    if full not in ESTIMATORS:
+        raise unknown("gradient estimator", name, [*ESTIMATORS, *SHORT_NAMES])
+    return ESTIMATORS[full]()
+
 
 SIGNS = {
     BiasKind.UNBIASED: "✓",
@@ -49,20 +90,18 @@ def of_bounds() -> list[Line]:
 
 def of_expectations() -> list[Line]:
     """The estimators that `tighter.expectation` takes."""
-    told = [
-        ("ScoreFunction", "any distribution", "n", "0", None),
-        ("Reparameterized", "draws with a derivative", "n", "n", None),
+    unbiased, biased = SIGNS[BiasKind.UNBIASED], SIGNS[GumbelSoftmax().bias().kind]
+    rows = [
+        ("ScoreFunction", "any distribution", "n", "0", unbiased),
+        ("Reparameterized", "draws with a derivative", "n", "n", unbiased),
         ("MeasureValued", "a family with known parts", "n (1 + 2 a coordinate and parameter)", "0",
-         MeasureValued()),
-        ("Enumerated", "a finite support", "the support's points", "0", Enumerated()),
-        ("DisARM", "Bernoulli vectors", "n, in pairs", "0", DisARM()),
-        ("ARM", "Bernoulli vectors", "n, in pairs", "0", ARM()),
-        ("GumbelSoftmax", "Bernoulli, Categorical; f of relaxed values", "n", "n", GumbelSoftmax()),
+         unbiased),
+        ("Enumerated", "a finite support", "the support's points", "0", unbiased),
+        ("DisARM", "Bernoulli vectors", "n, in pairs", "0", unbiased),
+        ("ARM", "Bernoulli vectors", "n, in pairs", "0", unbiased),
+        ("GumbelSoftmax", "Bernoulli, Categorical; f of relaxed values", "n", "n", biased),
     ]  # fmt: skip
-    return [
-        Line(name, needs, forward, backward, {"expectation": _sign(estimator)})
-        for name, needs, forward, backward, estimator in told
-    ]
+    return [Line(*row, {"expectation": sign}) for *row, sign in rows]
 
 
 def markdown() -> str:
@@ -80,10 +119,6 @@ def _line(name: str, estimator: Estimator) -> Line:
         "K or m" if estimator.uses_path else "0",
         {bound: SIGNS[estimator.bias(make()).kind] for bound, make in BOUNDS.items()},
     )
-
-
-def _sign(estimator: ExpectationEstimator | None) -> str:
-    return "✓" if estimator is None else SIGNS[estimator.bias().kind]
 
 
 def _markdown(lines: list[Line]) -> str:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from tighter.bounds import Bound, as_bound
 from tighter.bounds.bound import diagonal_derivative
-from tighter.gradients._estimator import Bias, BiasKind, Coefficients, Estimator
+from tighter.gradients.estimator import Bias, BiasKind, Coefficients, Estimator
 from tighter.gradients.pathwise import DoublyReparameterized, GeneralizedDoublyReparameterized
 
 
@@ -19,7 +19,6 @@ class _ScoreTurnedToPath(Estimator):
     """`doubly_reparameterize` of an estimator."""
 
     uses_score: ClassVar[bool] = False
-    uses_path: ClassVar[bool] = True
 
     estimator: Estimator
 
@@ -30,7 +29,7 @@ class _ScoreTurnedToPath(Estimator):
         turned = diagonal_derivative(
             lambda at: self.estimator.coefficients(bound, at).score, log_weights
         )
-        return Coefficients(model=model, score=jnp.zeros_like(score), path=path + turned)
+        return Coefficients(model, score=jnp.zeros_like(score), path=path + turned)
 
     def bias(self, bound: Bound) -> Bias:
         """That of the estimator, whose expectation it keeps."""
@@ -134,9 +133,9 @@ class Split(Estimator):
     def bias(self, bound: Bound) -> Bias:
         """θ's from one part, φ's from the other; a bound of its own is another objective."""
         theta, phi = self.theta.bias(as_bound(bound)), self.phi.bias(as_bound(bound))
-        told = [f"theta: {theta.reason}"] if theta.theta is not BiasKind.UNBIASED else []
-        told += [f"phi: {phi.reason}"] if phi.phi is not BiasKind.UNBIASED else []
-        reason = "; ".join(told) or "both parts are unbiased for this bound"
+        reasons = [f"theta: {theta.reason}"] if theta.theta is not BiasKind.UNBIASED else []
+        reasons += [f"phi: {phi.reason}"] if phi.phi is not BiasKind.UNBIASED else []
+        reason = "; ".join(reasons) or "both parts are unbiased for this bound"
         return Bias(reason, theta=theta.theta, phi=phi.phi)
 
     @property

@@ -5,23 +5,20 @@
 
 from __future__ import annotations
 
-import abc
 import enum
 
 import equinox as eqx
 
 from tighter.bounds import Bound
-from tighter.gradients._estimator import Bias, BiasKind
-
-_UNBIASED = Bias("its expectation is the gradient of the expectation")
+from tighter.gradients.estimator import Bias, BiasKind
 
 
 class ExpectationEstimator(eqx.Module):
     r"""An estimator of the gradient of $E_{w \sim \pi}[f(w)]$."""
 
-    @abc.abstractmethod
     def bias(self, bound: Bound | None = None) -> Bias:
-        """Whether its expectation is the gradient."""
+        """Whether its expectation is the gradient: of these it is."""
+        return Bias("its expectation is the gradient of the expectation")
 
 
 class MeasureValued(ExpectationEstimator):
@@ -36,10 +33,6 @@ class MeasureValued(ExpectationEstimator):
         Mohamed, Rosca, Figurnov & Mnih, "Monte Carlo gradient estimation in machine learning",
         2020, sec. 6.
     """
-
-    def bias(self, bound: Bound | None = None) -> Bias:
-        """Unbiased."""
-        return _UNBIASED
 
 
 class Enumerated(ExpectationEstimator):
@@ -61,10 +54,6 @@ class DisARM(ExpectationEstimator):
         variables", 2020, eq. 6.
     """
 
-    def bias(self, bound: Bound | None = None) -> Bias:
-        """Unbiased."""
-        return _UNBIASED
-
 
 class ARM(ExpectationEstimator):
     r"""Bernoulli vectors by antithetic pairs: $(f(b) - f(\tilde b))(u_i - \frac12)$.
@@ -75,10 +64,6 @@ class ARM(ExpectationEstimator):
     References:
         Yin & Zhou, "ARM: augment-REINFORCE-merge gradient for stochastic binary networks", 2019.
     """
-
-    def bias(self, bound: Bound | None = None) -> Bias:
-        """Unbiased."""
-        return _UNBIASED
 
 
 class GumbelSoftmax(ExpectationEstimator):

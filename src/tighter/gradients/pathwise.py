@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from tighter.bounds import Bound, as_bound
-from tighter.gradients._estimator import (
-    UNBIASED_EVERYWHERE,
+from tighter.gradients.estimator import (
     Bias,
     BiasKind,
     Coefficients,
     Estimator,
+    UnbiasedEstimator,
 )
 from tighter.gradients.expectations import Draws
 
 
-class Reparameterized(Estimator):
+class Reparameterized(UnbiasedEstimator):
     r"""Total derivative of the bound through the draws: model a, score −a, path a.
 
     What automatic differentiation gives with no stop anywhere. Unbiased for every bound. With IWAE
@@ -34,8 +34,6 @@ class Reparameterized(Estimator):
         variational bounds are not necessarily better", 2018, theorem 1.
     """
 
-    uses_score: ClassVar[bool] = True
-    uses_path: ClassVar[bool] = True
     is_total_derivative: ClassVar[bool] = True
 
     draws: Draws = eqx.field(static=True, default=Draws.INDEPENDENT, kw_only=True, repr=False)
@@ -56,11 +54,7 @@ class Reparameterized(Estimator):
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, −a, a)."""
         weights = as_bound(bound).weights(log_weights)
-        return Coefficients(model=weights, score=-weights, path=weights)
-
-    def bias(self, bound: Bound) -> Bias:
-        """Unbiased."""
-        return UNBIASED_EVERYWHERE
+        return Coefficients(weights, score=-weights, path=weights)
 
 
 class StickingTheLanding(Estimator):
@@ -75,7 +69,6 @@ class StickingTheLanding(Estimator):
     """
 
     uses_score: ClassVar[bool] = False
-    uses_path: ClassVar[bool] = True
 
     def path_is_model(self, bound: Bound) -> bool:
         """Yes: a."""
@@ -84,7 +77,7 @@ class StickingTheLanding(Estimator):
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, 0, a)."""
         weights = as_bound(bound).weights(log_weights)
-        return Coefficients(model=weights, score=jnp.zeros_like(weights), path=weights)
+        return Coefficients(weights, score=jnp.zeros_like(weights), path=weights)
 
     def bias(self, bound: Bound) -> Bias:
         """Unbiased for the ELBO alone."""
@@ -98,7 +91,7 @@ class StickingTheLanding(Estimator):
         )
 
 
-class DoublyReparameterized(Estimator):
+class DoublyReparameterized(UnbiasedEstimator):
     r"""The score reparameterized once more: model a, score 0, path a − h.
 
     With IWAE the path's coefficients are the squared normalized weights, with the ELBO 1/K (where
@@ -112,7 +105,6 @@ class DoublyReparameterized(Estimator):
     """
 
     uses_score: ClassVar[bool] = False
-    uses_path: ClassVar[bool] = True
 
     def asks_own_density(self, bound: Bound) -> bool:
         """Yes, where the bound has curvature."""
@@ -126,18 +118,11 @@ class DoublyReparameterized(Estimator):
         """(a, 0, a − h)."""
         bound = as_bound(bound)
         weights = bound.weights(log_weights)
-        return Coefficients(
-            model=weights,
-            score=jnp.zeros_like(weights),
-            path=weights - bound.curvature(log_weights),
-        )
-
-    def bias(self, bound: Bound) -> Bias:
-        """Unbiased."""
-        return UNBIASED_EVERYWHERE
+        path = weights - bound.curvature(log_weights)
+        return Coefficients(weights, score=jnp.zeros_like(weights), path=path)
 
 
-class GeneralizedDoublyReparameterized(Estimator):
+class GeneralizedDoublyReparameterized(UnbiasedEstimator):
     r"""The double reparameterization of draws that come from another density than they weigh by.
 
     A draw of an expert q weighed by the mixture m has the score's term $-a\,\nabla_\phi \log m$,
@@ -150,12 +135,7 @@ class GeneralizedDoublyReparameterized(Estimator):
     """
 
     uses_score: ClassVar[bool] = False
-    uses_path: ClassVar[bool] = True
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, 0, a − h); for experts the a goes along a draw's own path, the −h along m's."""
         return DoublyReparameterized().coefficients(bound, log_weights)
-
-    def bias(self, bound: Bound) -> Bias:
-        """Unbiased."""
-        return UNBIASED_EVERYWHERE

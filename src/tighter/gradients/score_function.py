@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from tighter.bounds import Bound, as_bound
-from tighter.gradients._estimator import (
-    UNBIASED_EVERYWHERE,
+from tighter.bounds import IWAE, Bound, as_bound
+from tighter.bounds.bound import num_draws
+from tighter.bounds.power_means import shares
+from tighter.gradients.estimator import (
     Bias,
+    BiasKind,
     Coefficients,
     Estimator,
+    UnbiasedEstimator,
 )
 
 
@@ -122,7 +125,7 @@ class DeltaMethod(Baseline):
         )
 
 
-class ScoreFunction(Estimator):
+class ScoreFunction(UnbiasedEstimator):
     r"""Score-function estimator (REINFORCE): model a, score $(F - b_k) - a_k$, path 0.
 
     The integrand's dependence on q gives −a, the draws' dependence F − b_k. Needs no path, so it
@@ -136,7 +139,6 @@ class ScoreFunction(Estimator):
         "Variational Bayesian inference with stochastic search", 2012, eq. 4.
     """
 
-    uses_score: ClassVar[bool] = True
     uses_path: ClassVar[bool] = False
 
     baseline: Baseline | None = None
@@ -153,19 +155,15 @@ class ScoreFunction(Estimator):
         bound = as_bound(bound)
         signal = bound(log_weights)
         if self.baseline is not None:
-            signal = signal - finite_or_none(self.baseline(bound, log_weights))
+            signal = signal - _finite_or_none(self.baseline(bound, log_weights))
         return _from_signal(signal, bound.weights(log_weights))
-
-    def bias(self, bound: Bound) -> Bias:
-        """Unbiased."""
-        return UNBIASED_EVERYWHERE
 
     def min_samples(self, bound: Bound) -> int:
         """What the baseline needs."""
         return bound.min_samples if self.baseline is None else self.baseline.min_samples(bound)
 
 
-class VIMCO(Estimator):
+class VIMCO(UnbiasedEstimator):
     r"""Score function with a leave-one-out of K terms: model a, score $F - F_{-k} - a_k$, path 0.
 
     $F_{-k}$ is the bound with $\ell_k$ replaced by the mean of the others (the geometric mean of
@@ -175,31 +173,107 @@ class VIMCO(Estimator):
         Mnih & Rezende, "Variational inference for Monte Carlo objectives", 2016, eqs. 9-10.
     """
 
-    uses_score: ClassVar[bool] = True
     uses_path: ClassVar[bool] = False
 
     def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
         """(a, F − F_{−k} − a, 0)."""
         bound = as_bound(bound)
-        num = log_weights.shape[0]
-        if num < 2:
-            raise ValueError("VIMCO needs 2 draws or more, got 1: raise num_samples")
+        num = num_draws(log_weights, at_least=2)
         same = jnp.eye(num, dtype=bool)
         mean_of_others = jnp.sum(jnp.where(same, 0, log_weights), axis=1) / (num - 1)
         replaced = jnp.where(same, mean_of_others[:, None], log_weights)
-        signal = bound(log_weights) - finite_or_none(jax.vmap(bound)(replaced))
+        signal = bound(log_weights) - _finite_or_none(jax.vmap(bound)(replaced))
         return _from_signal(signal, bound.weights(log_weights))
-
-    def bias(self, bound: Bound) -> Bias:
-        """Unbiased."""
-        return UNBIASED_EVERYWHERE
 
     def min_samples(self, bound: Bound) -> int:
         """Two at least: the baseline is made of the other draws."""
         return max(2, bound.min_samples)
 
 
-def finite_or_none(baselines: Float[Array, " K"]) -> Float[Array, " K"]:
+class OVIS(UnbiasedEstimator):
+    r"""Score function with its best control variate: model a, score $F - a_k - c_k$, path 0.
+
+    $c_k$ estimates $E[F - a_k]$ over $z_k$ from the other draws, so that the noise of the score
+    that comes with the common part of all draws is gone: with IWAE the posterior's
+    signal-to-noise ratio grows as $K^{1/2}$, with no path. In its asymptotic form
+    $c_k = \log \frac{1}{K - \gamma} \sum_{j \ne k} w_j$; in its Monte Carlo form the mean of
+    $F - a_k$ with each of the other log weights in the place of $\ell_k$ (K − 1 evaluations of the
+    bound a draw, no more of the model). Unbiased for every bound.
+
+    Args:
+        gamma: γ in [0, 1]: 0 is best where the weights are even, 1 where one has it all.
+        monte_carlo: Whether to take the Monte Carlo form, which suits any bound and has no γ.
+
+    Raises:
+        ValueError: If γ is not in [0, 1].
+
+    References:
+        Liévin, Dittadi, Christensen & Winther, "Optimal variance control of the score-function
+        gradient estimator for importance-weighted bounds", 2020, sec. 4.
+    """
+
+    uses_path: ClassVar[bool] = False
+
+    gamma: float = eqx.field(static=True, default=0.0, converter=float)
+    monte_carlo: bool = eqx.field(static=True, default=False, kw_only=True)
+
+    def __check_init__(self) -> None:
+        """Refuse what is no γ."""
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma is in [0, 1], got {self.gamma}")
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(a, F − a − c, 0)."""
+        bound = as_bound(bound)
+        num = num_draws(log_weights, at_least=2)
+        weights = bound.weights(log_weights)
+        control = (
+            _from_the_others(bound, log_weights)
+            if self.monte_carlo
+            else _of_the_others(log_weights) - jnp.log(num - self.gamma)
+        )
+        score = bound(log_weights) - weights - _finite_or_none(control)
+        return Coefficients(weights, score, path=jnp.zeros_like(weights))
+
+    def min_samples(self, bound: Bound) -> int:
+        """Two at least: the control variate is made of the other draws."""
+        return max(2, bound.min_samples)
+
+
+class WakePhi(Estimator):
+    r"""Wake-phase φ of reweighted wake-sleep: model $\tilde w$, score $+\tilde w$, path 0.
+
+    The posterior descends the self-normalized estimate of $\mathrm{KL}(p(z \mid x) \| q)$, whatever
+    the bound; the model ascends the importance-weighted bound. Needs no path. Its double
+    reparameterization, `doubly_reparameterize(WakePhi())`, has path $\tilde w - \tilde w^2$.
+
+    References:
+        Bornschein & Bengio, "Reweighted wake-sleep", 2015, eqs. 5 and 9.
+    """
+
+    uses_path: ClassVar[bool] = False
+
+    def asks_own_density(self, bound: Bound) -> bool:
+        """No: its score is of the density that the draws are weighed by."""
+        return False
+
+    def coefficients(self, bound: Bound, log_weights: Float[Array, " K"]) -> Coefficients:
+        """(w̃, w̃, 0)."""
+        normalized = shares(log_weights)
+        return Coefficients(normalized, score=normalized, path=jnp.zeros_like(normalized))
+
+    def bias(self, bound: Bound) -> Bias:
+        """Follows another objective."""
+        follows_bound = isinstance(as_bound(bound), IWAE)
+        return Bias(
+            "the posterior follows −KL(posterior‖q) (biased by its self-normalized weights, less "
+            "so with more draws)" + ("" if follows_bound else ", and the model the IWAE bound"),
+            theta=BiasKind.UNBIASED if follows_bound else BiasKind.OTHER_OBJECTIVE,
+            phi=BiasKind.OTHER_OBJECTIVE,
+        )
+
+
+def _finite_or_none(baselines: Float[Array, " K"]) -> Float[Array, " K"]:
     """Control variates, 0 where infinite: of other draws whose weights are all zero.
 
     Whether one is infinite depends on the other draws alone, so that the expectation stays.
@@ -208,4 +282,23 @@ def finite_or_none(baselines: Float[Array, " K"]) -> Float[Array, " K"]:
 
 
 def _from_signal(signal: Array, weights: Float[Array, " K"]) -> Coefficients:
-    return Coefficients(model=weights, score=signal - weights, path=jnp.zeros_like(weights))
+    return Coefficients(weights, score=signal - weights, path=jnp.zeros_like(weights))
+
+
+def _of_the_others(log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Log of the sum of the other draws' weights."""
+    same = jnp.eye(log_weights.shape[0], dtype=bool)
+    return jax.nn.logsumexp(jnp.where(same, -jnp.inf, log_weights[None, :]), axis=1)
+
+
+def _from_the_others(bound: Bound, log_weights: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Mean over j ≠ k of F − a_k with ℓ_j in the place of ℓ_k."""
+    num = log_weights.shape[0]
+
+    def with_other(k: Array, j: Array) -> Array:
+        replaced = log_weights.at[k].set(log_weights[j])
+        return bound(replaced) - bound.weights(replaced)[k]
+
+    index = jnp.arange(num)
+    values = jax.vmap(lambda k: jax.vmap(lambda j: with_other(k, j))(index))(index)
+    return jnp.sum(jnp.where(jnp.eye(num, dtype=bool), 0, values), axis=1) / (num - 1)
