@@ -109,13 +109,13 @@ def _survey(cost: str, f: Callable, ks: list[float], key: Array) -> list[dict[st
     rows = []
     for name, gradient in _ESTIMATORS.items():
 
-        def one(p: Array, k: Array, key: Array, gradient: Any = gradient) -> Array:
+        def estimate(p: Array, k: Array, key: Array, gradient: Any = gradient) -> Array:
             normal = dist.Normal(p[0], p[1], validate_args=False)
             return expectation(lambda x: f(x, k), normal, gradient=gradient, key=key)
 
         @jax.jit
-        def variances(ks: Array, one: Any = one) -> Array:
-            slopes = jax.vmap(jax.grad(one), (None, None, 0))
+        def variances(ks: Array, estimate: Any = estimate) -> Array:
+            slopes = jax.vmap(jax.grad(estimate), (None, None, 0))
             draws = jax.random.split(key, REPLICATES)
             return jax.lax.map(lambda at: jnp.var(slopes(jnp.ones(2), at, draws), axis=0), ks)
 
@@ -182,14 +182,14 @@ def _bernoulli(key: Array) -> list[dict[str, Any]]:
     probabilities = np.linspace(0.05, 0.95, 19)
     for name, gradient in _BERNOULLI.items():
 
-        def one(logit: Array, key: Array, gradient: Any = gradient) -> Array:
+        def estimate(logit: Array, key: Array, gradient: Any = gradient) -> Array:
             bernoulli = dist.Bernoulli(logits=logit, validate_args=False)
             return expectation(
                 lambda b: jnp.asarray(b, float), bernoulli,
                 gradient=gradient, num_samples=2, key=key,
             )  # fmt: skip
 
-        slopes = jax.jit(jax.vmap(jax.grad(one), (None, 0)))
+        slopes = jax.jit(jax.vmap(jax.grad(estimate), (None, 0)))
         draws = jax.random.split(key, REPLICATES)
         for p in probabilities.tolist():
             measured = float(jnp.var(slopes(jnp.asarray(math.log(p / (1 - p))), draws)))

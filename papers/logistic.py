@@ -173,8 +173,8 @@ def noise_of(
 
     @jax.jit
     def gradients(key: Key[Array, ""]) -> Parameters:
-        one = lambda key: slope(at, estimator, problem.inputs, problem.labels, 1.0, key=key)  # noqa: E731
-        return jax.lax.map(one, jax.random.split(key, REPLICATES), batch_size=20)
+        draw_once = lambda key: slope(at, estimator, problem.inputs, problem.labels, 1.0, key=key)  # noqa: E731
+        return jax.lax.map(draw_once, jax.random.split(key, REPLICATES), batch_size=20)
 
     found = np.concatenate(gradients(key), axis=1)
     exact = np.concatenate(jax.grad(exact_elbo)(at, problem))
@@ -239,13 +239,13 @@ def trained(problem: Problem, estimator: Any, key: Key[Array, ""]) -> dict[str, 
         return carry, exact_elbo(carry[0], problem)
 
     @jax.jit
-    def one(key: Key[Array, ""]) -> tuple[Parameters, Array]:
+    def train(key: Key[Array, ""]) -> tuple[Parameters, Array]:
         start = start_of(problem)
         keys = jax.random.split(key, (STEPS // MEASURED_EVERY, MEASURED_EVERY))
         (end, _), elbos = jax.lax.scan(stretch, (start, optimizer.init(start)), keys)
         return end, jnp.concatenate([exact_elbo(start, problem)[None], elbos])
 
-    ends, elbos = zip(*(one(key) for key in jax.random.split(key, RUNS)), strict=True)
+    ends, elbos = zip(*(train(key) for key in jax.random.split(key, RUNS)), strict=True)
     elbos = np.stack(elbos)
     return {
         "step": list(range(0, STEPS + 1, MEASURED_EVERY)),

@@ -76,7 +76,7 @@ def evaluate(
     else:
         given |= {"num_samples": num_samples}
     record, lines = _measure(method, model, opened, splits, given)
-    from tighter.report import shown_results, told_results, write_report
+    from tighter.report import result_lines, shown_results, write_report
 
     page = write_report(run)
     if json:
@@ -85,7 +85,7 @@ def evaluate(
     for line in lines:
         print(line)
     print(f"report {page}")
-    for line in told_results(run):
+    for line in result_lines(run):
         print(line)
 
 

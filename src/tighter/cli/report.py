@@ -19,12 +19,12 @@ def report(
     Example:
       tighter report runs/digits-iwae-1
     """
-    from tighter.report import shown_results, told_results, write_report
+    from tighter.report import result_lines, shown_results, write_report
 
     page = write_report(run)
     if json:
         print_json({"run": str(run), "report": str(page), "shows": shown_results(run)})
         return
     print(f"report {page}")
-    for line in told_results(run):
+    for line in result_lines(run):
         print(line)

@@ -142,7 +142,7 @@ def train(
         announce(f"stopped after {last} whole epoch{plural}; everything is stored; {resumption}")
         sys.exit(130)
     # matplotlib, which training need not wait for
-    from tighter.report import told_results, write_report
+    from tighter.report import result_lines, write_report
 
     page = write_report(path)
     if json:
@@ -152,7 +152,7 @@ def train(
             score_line(outcome.evaluation),
             *doubts(outcome.evaluation),
             f"report {page}",
-            *told_results(path),
+            *result_lines(path),
         ):
             print(line)
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from tighter._files import writing
 from tighter.report.images import write_picture
 from tighter.report.page import render_page
-from tighter.report.records import RunRecord, read_run, shown_results, told_results
+from tighter.report.records import RunRecord, read_run, result_lines, shown_results
 
 __all__ = [
     "RunRecord",
     "read_run",
+    "result_lines",
     "shown_results",
-    "told_results",
     "write_picture",
     "write_report",
 ]

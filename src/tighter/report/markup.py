@@ -79,11 +79,11 @@ class Verdict(NamedTuple):
 
 def verdict(record: Mapping[str, Any]) -> Verdict:
     """What was said when the estimate was made, as it was recorded; nothing is judged here."""
-    said, level = record.get("verdict"), record.get("verdict_level")
-    if not isinstance(said, str) or not isinstance(level, str) or level not in _TITLES:
+    text, level = record.get("verdict"), record.get("verdict_level")
+    if not isinstance(text, str) or not isinstance(level, str) or level not in _TITLES:
         return Verdict("unknown", _TITLES["unknown"], "No verdict was recorded: evaluate again.")
-    start = said[:1] if said.startswith("k̂") else said[:1].upper()
-    return Verdict(level, _TITLES[level], f"{start}{said[1:]}.")
+    start = text[:1] if text.startswith("k̂") else text[:1].upper()
+    return Verdict(level, _TITLES[level], f"{start}{text[1:]}.")
 
 
 def escaped(value: object) -> str:
@@ -209,8 +209,8 @@ def _outcome(record: Mapping[str, Any]) -> str:
     values = ends if "lower" in record and "upper" in record else numbers(record, *keys[:1])
     if not values or values[0] != values[0]:
         return ""
-    said = " to ".join(signed(value, decimals(error)) for value in values)
-    return said + (f" ± {signed(error, decimals(error))}" if error >= 0 else "")
+    text = " to ".join(signed(value, decimals(error)) for value in values)
+    return text + (f" ± {signed(error, decimals(error))}" if error >= 0 else "")
 
 
 def grid(kind: str, heads: Sequence[str], rows: Iterable[str]) -> str:

@@ -92,9 +92,10 @@ def choice(directory: Path) -> str:
         return ""
     rows = mappings(comparison.record.get("rows"))
     if not rows:
-        told = escaped(comparison.damage) or "The comparison holds no rows."
-        return section("choice", title, remark(told))
-    said = escaped(comparison.text("recommendation"))
+        line = escaped(comparison.damage) or "The comparison holds no rows."
+        return section("choice", title, remark(line))
+    advice = comparison.text("recommendation")
+    advice = f"<p>{escaped(advice)}</p>" if advice else ""
     caption = (
         "Signal-to-noise ratio of the gradient of φ against the time that it takes,"
         f" {count(comparison.value('num_replicates'))} gradients of each; above and to the left is"
@@ -114,23 +115,23 @@ def choice(directory: Path) -> str:
         f"<tr{' class=chosen' if i == recommended else ''}>{_cells(i + 1, row)}</tr>"
         for i, row in enumerate(rows)
     ]
-    said = f"<p>{said}</p>" if said else ""
-    return section("choice", title, said, picture, grid("grid", _HEADS, lines))
+    return section("choice", title, advice, picture, grid("grid", _HEADS, lines))
+
+
+def _value(measured: Measurement, name: str, error: str) -> str:
+    """A number of a measurement with its error."""
+    return with_error(measured.value(name), measured.value(error))
 
 
 def _sandwich(measured: Measurement) -> tuple[str, str]:
     """Its numbers, and its picture."""
-
-    def told(name: str, error: str) -> str:
-        return with_error(measured.value(name), measured.value(error))
-
     entries = [
-        ("Lower bound", told("lower", "standard_error"), "nats"),
-        ("Upper bound", told("upper", "upper_standard_error"), "nats"),
+        ("Lower bound", _value(measured, "lower", "standard_error"), "nats"),
+        ("Upper bound", _value(measured, "upper", "upper_standard_error"), "nats"),
     ]
     if np.isfinite(measured.value("extrapolated")):  # not where weights have no variance
-        extrapolated = told("extrapolated", "extrapolated_standard_error")
-        chi_square = told("half_chi_square", "half_chi_square_standard_error")
+        extrapolated = _value(measured, "extrapolated", "extrapolated_standard_error")
+        chi_square = _value(measured, "half_chi_square", "half_chi_square_standard_error")
         entries += [
             ("Extrapolated", extrapolated, "nats, no bound"),
             ("½χ² of the posterior from q", chi_square, "median"),
@@ -144,22 +145,22 @@ def _sandwich(measured: Measurement) -> tuple[str, str]:
         )
         picture = panel(_draw_gaps(*bounds), caption)
     verdict = measured.text("verdict")
-    said = f"<p>{escaped(verdict[:1].upper() + verdict[1:])}.</p>" if verdict else ""
-    return stats(entries) + said, picture
+    sentence = f"<p>{escaped(verdict[:1].upper() + verdict[1:])}.</p>" if verdict else ""
+    return stats(entries) + sentence, picture
 
 
 def _annealing(measured: Measurement) -> tuple[str, str]:
     """Its numbers, and its picture."""
-
-    def told(name: str, error: str) -> str:
-        return with_error(measured.value(name), measured.value(error))
-
     over = f"nats, {count(measured.value('num_examples'))} examples"
     entries = [
-        ("By annealing", told("log_likelihood", "standard_error"), over),
-        ("Gap on simulated data", told("simulated_gap", "simulated_gap_error"), "nats"),
+        ("By annealing", _value(measured, "log_likelihood", "standard_error"), over),
+        (
+            "Gap on simulated data",
+            _value(measured, "simulated_gap", "simulated_gap_error"),
+            "nats",
+        ),
         ("Temperatures", count(measured.value("num_temperatures")), ""),
-        ("Acceptance", told("acceptance", "acceptance_error"), "of moves"),
+        ("Acceptance", _value(measured, "acceptance", "acceptance_error"), "of moves"),
     ]
     bounds, picture = measured.alike("simulated_lower", "simulated_upper"), ""
     if bounds is not None:
@@ -229,10 +230,10 @@ def _draw_units(
     axes = figure.add_subplot()
     order = np.argsort(-divergence)
     places = np.arange(1, order.size + 1)
-    told = np.minimum(information[order], divergence[order])
-    rest = np.maximum(divergence[order] - told, 0)
-    axes.bar(places, told, color=GOOD, width=0.8)
-    axes.bar(places, rest, bottom=told, color=POOR, width=0.8)
+    of_example = np.minimum(information[order], divergence[order])
+    rest = np.maximum(divergence[order] - of_example, 0)
+    axes.bar(places, of_example, color=GOOD, width=0.8)
+    axes.bar(places, rest, bottom=of_example, color=POOR, width=0.8)
     axes.grid(visible=False, axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.set_xlabel("latent unit, by its KL")

@@ -211,8 +211,8 @@ def _settings(record: RunRecord) -> list[str]:
         settings["model"] = {"kind": "diffusion"}
     else:
         settings.pop("diffusion", None)
-    told = ("command", "configuration", "schema")
-    rest = {name: v for name, v in record.configuration.items() if name not in told}
+    elsewhere = ("command", "configuration", "schema")
+    rest = {name: v for name, v in record.configuration.items() if name not in elsewhere}
     if record.is_table:
         columns = part(record.configuration, "schema")["columns"]
         rest["columns"] = {column["name"]: column["kind"] for column in columns}

@@ -238,7 +238,7 @@ def shown_results(directory: Path) -> dict[str, str]:
     return {name: results[0].name for name, results in found.items() if results}
 
 
-def told_results(directory: Path) -> list[str]:
+def result_lines(directory: Path) -> list[str]:
     """A line for each measurement with several results: which one the report shows."""
     lines = []
     for name in _MEASUREMENTS:

@@ -47,8 +47,8 @@ def table_sections(record: RunRecord) -> list[str]:
         return [section("columns", "Columns", line)]
     columns = mappings(made.record.get("columns"))
     if made.damage or not columns:
-        told = made.damage or "table.json tells of no column; make it again (tighter evaluate)"
-        return [section("columns", "Columns", remark(escaped(told)))]
+        line = made.damage or "table.json tells of no column; make it again (tighter evaluate)"
+        return [section("columns", "Columns", remark(escaped(line)))]
     return [
         _marginals(made, columns),
         _pairs(made, columns),
@@ -261,12 +261,12 @@ def _reconstructions(columns: list[Mapping[str, Any]]) -> str:
 def _reconstruction(column: Mapping[str, Any]) -> str:
     """A row of the table: the error of a column, and that of one guess; "" if it has none."""
     keys = ("error", "standard_error", "plain_error", "plain_standard_error")
-    told = np.array(numbers(part(column, "reconstruction"), *keys))
-    if math.isnan(told[0]):
+    errors = np.array(numbers(part(column, "reconstruction"), *keys))
+    if math.isnan(errors[0]):
         return ""
     name, words = escaped(column.get("name")), isinstance(column.get("levels"), list)
-    error, spread, plain, plain_spread = told * (100 if words else 1)
-    share = percent(1 - told[0] / told[2]) if plain > 0 else ""
+    error, spread, plain, plain_spread = errors * (100 if words else 1)
+    share = percent(1 - errors[0] / errors[2]) if plain > 0 else ""
     return (
         f'<tr><th scope="row">{name}</th><td>{_of_any_size(error, spread)}</td>'
         f"<td>{_of_any_size(plain, plain_spread)}</td><td>{share}</td>"
