@@ -118,12 +118,8 @@ def encode_column(series: polars.Series, column: Column) -> np.ndarray:
 
     if column.kind in WITH_LEVELS:
         levels = levels_of(series)
-        codes = levels.replace_strict(
-            list(column.categories),
-            [float(code) for code in range(len(column.categories))],
-            default=None,
-            return_dtype=pl.Float32,
-        )
+        known = levels.cast(pl.Enum(column.categories), strict=False)
+        codes = known.to_physical().cast(pl.Float32)
         refuse_first(
             (codes.is_null() & levels.is_not_null()).to_numpy(),
             levels,

@@ -121,6 +121,7 @@ def count_words(
         >>> corpus = count_words(read_documents(["python"]))
     """
     check_installed("sklearn")
+    from scipy import sparse
     from sklearn.feature_extraction.text import CountVectorizer
 
     require(len(documents), "there are no documents: give one at least")
@@ -143,7 +144,8 @@ def count_words(
         check_vocabulary(vocabulary)
     columns = {word: column for column, word in enumerate(vocabulary)}
     sequences = [np.array([columns.get(term, -1) for term in part], np.int32) for part in terms]
-    counts: Any = _tabulated(sequences, len(columns))
+    options: Any = {"analyzer": list, "vocabulary": columns, "dtype": np.int32}
+    counts: Any = sparse.csr_array(CountVectorizer(**options).transform(terms))
     there = np.asarray(counts.sum(axis=1)).ravel() > 0
     kept = np.flatnonzero(there)
     return Corpus(
@@ -163,12 +165,12 @@ def check_vocabulary(words: Sequence[str]) -> None:
     Raises:
         InputError: If it has fewer than two words, or one twice.
     """
-    if len(words) < 2:
-        told = f"the one word {words[0]!r}" if words else "no word"
-        raise InputError(
-            f"the vocabulary holds {told}, and a topic is a distribution over several: give more "
-            "text, or keep rarer words (--min-df 1, --max-df 1.0)"
-        )
+    require(
+        len(words) >= 2,
+        f"the vocabulary holds {f'the one word {words[0]!r}' if words else 'no word'}, and a topic "
+        "is a distribution over several: give more text, or keep rarer words (--min-df 1, --max-df "
+        "1.0)",
+    )
     word, times = collections.Counter(words).most_common(1)[0]
     require(times == 1, f"the vocabulary holds {word!r} twice: each word has one column")
 
@@ -178,13 +180,13 @@ def _chosen(terms: list[list[str]], tokenizing: Tokenizing) -> tuple[str, ...]:
     from sklearn.feature_extraction.text import CountVectorizer
 
     options: Any = {
+        "analyzer": list,
         "min_df": tokenizing.min_df,
         "max_df": tokenizing.max_df,
         "max_features": tokenizing.max_features,
     }
-    vectorizer = CountVectorizer(analyzer=_itself, **options)  # type: ignore[arg-type]
     try:
-        words = vectorizer.fit(terms).get_feature_names_out()
+        words = CountVectorizer(**options).fit(terms).get_feature_names_out()
     except ValueError:
         raise InputError(
             f"of {len(set().union(*terms))} different words none is in at least "
@@ -194,19 +196,3 @@ def _chosen(terms: list[list[str]], tokenizing: Tokenizing) -> tuple[str, ...]:
     words = tuple(str(word) for word in words)
     check_vocabulary(words)
     return words
-
-
-def _itself(terms: list[str]) -> list[str]:
-    return terms
-
-
-def _tabulated(sequences: list[np.ndarray], num_columns: int) -> Any:
-    from scipy import sparse
-
-    known = [part[part >= 0] for part in sequences]
-    indptr = np.cumsum([0, *(len(part) for part in known)])
-    indices = np.concatenate(known) if known else np.zeros(0, np.int32)
-    ones = np.ones(len(indices), np.int32)
-    counts = sparse.csr_array((ones, indices, indptr), shape=(len(known), num_columns))
-    counts.sum_duplicates()
-    return counts

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tighter._checks import require
-from tighter.data.table import separator_of, written_whole
+from tighter._files import writing
+from tighter.data.table import separator_of
 
 if TYPE_CHECKING:
     import polars
@@ -57,8 +58,8 @@ def fill_csv(
             if gaps[place][number]:
                 pieces += [text[last:start], columns[place].written(str(words[place][number]))]
                 last = end
-    with written_whole(Path(path)) as stream:
-        stream.write("".join([*pieces, text[last:]]).encode("utf-8"))
+    with writing(Path(path)) as place:
+        place.write_bytes("".join([*pieces, text[last:]]).encode("utf-8"))
 
 
 class _Style:

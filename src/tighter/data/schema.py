@@ -301,8 +301,7 @@ def _infer_column(series: polars.Series, kind: str | None) -> Column:
 
 def _has_levels(series: polars.Series, dtype: str) -> bool:
     if dtype in (*WHOLE, *FLOATING):
-        known = series.drop_nulls()
-        known = known.drop_nans() if dtype in FLOATING else known
+        known = _without_missing(series)
         return known.n_unique() == 2 and bool((known % 1 == 0).all())
     return dtype in (*TEXT, "Boolean")
 
@@ -327,7 +326,7 @@ def _refuse_numbers_as_text(series: polars.Series) -> None:
     numbers = cells.cast(pl.Float64, strict=False)
     if numbers.count() == series.count():
         return
-    for alike, told in (
+    for alike, wording in (
         (
             cells.str.contains(_WRITTEN_NUMBER) | numbers.is_not_null(),
             "numbers; write them all as plain numbers (1234.5, without signs of thousands, money "
@@ -344,7 +343,7 @@ def _refuse_numbers_as_text(series: polars.Series) -> None:
         row = int(np.argmax((series.is_not_null() & numbers.is_null()).to_numpy()))
         raise InputError(
             f"column {series.name!r} has {series[row]!r} in row {row} (counted from 0), and "
-            f"{alike.sum()} of its {series.count()} values are {told} or choose "
+            f"{alike.sum()} of its {series.count()} values are {wording} or choose "
             f"kinds={{{series.name!r}: 'categorical'}}"
         )
 
@@ -355,9 +354,9 @@ def _refuse_identifiers(series: polars.Series) -> None:
     text = str(series.dtype) == "String"
     if different <= max(_MOST_SINGLE, known / 2) or not (text or _are_keys(series, different)):
         return
-    told, kind = ("texts", "categorical") if text else ("numbers", "real")
+    noun, kind = ("texts", "categorical") if text else ("numbers", "real")
     raise InputError(
-        f"column {series.name!r} has {different} different {told} in {known} rows, such as "
+        f"column {series.name!r} has {different} different {noun} in {known} rows, such as "
         f"{series.drop_nulls()[0]!r}: it tells rows apart and says nothing of others; "
         f"drop=[{series.name!r}] leaves it out, kinds={{{series.name!r}: {kind!r}}} keeps it"
     )

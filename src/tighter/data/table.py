@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import functools
 import itertools
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tighter._checks import require
 from tighter._errors import InputError
 from tighter._extras import check_installed
-from tighter._files import reading, without_panics
+from tighter._files import reading, without_panics, writing
 from tighter.data.columns import AMONG_NUMBERS, MISSING
 from tighter.data.schema import refuse_duplicates
 
@@ -91,34 +89,19 @@ def write_table(frame: polars.DataFrame, path: str | Path) -> None:
     Raises:
         InputError: If the suffix is another, or the file cannot be written.
     """
-    path = Path(path).expanduser()
-    suffix = _suffix(path)
-    with written_whole(path) as stream:
-        if suffix == ".parquet":
-            frame.write_parquet(stream)
-        else:
-            frame.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
-
-
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A stream whose content takes the place of a file when all of it is there.
-
-    Raises:
-        InputError: If it cannot be written; the file is as it was then.
-    """
     import polars as pl
 
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            yield stream
-        os.replace(temporary, path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise InputError(f"cannot write {path}: {cause}; check the path and the disk") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    path = Path(path).expanduser()
+    suffix = _suffix(path)
+    with writing(path) as place, place.open("wb") as stream:
+        try:
+            if suffix == ".parquet":
+                frame.write_parquet(stream)
+            else:
+                frame.write_csv(stream, separator="\t" if suffix == ".tsv" else ",")
+        except pl.exceptions.PolarsError as error:
+            cause = str(error).splitlines()[0]
+            raise InputError(f"{path} can't be written: {cause}; convert that column") from error
 
 
 def separator_of(path: Path) -> str:
