@@ -24,7 +24,7 @@ from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
 from tighter.runs.build import build_data, build_transform
 from tighter.runs.folder import open_run
-from tighter.runs.scoring import load_model
+from tighter.runs.build import load_model
 
 BATCH, STEPS = 100, 8
 

@@ -386,7 +386,7 @@ def interrupted(monkeypatch) -> Callable[[str], None]:
 
 
 def test_ctrl_c_before_training_is_one_line(call, tiny, interrupted, tmp_path):
-    interrupted("tighter.runs.training_run.check_counts")
+    interrupted("tighter.runs.training_run.check_numbers")
     answer = call("train", "run", *tiny)
     assert answer.status == 130
     assert answer.err == "stopped\n"

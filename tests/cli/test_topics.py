@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from scipy.special import gammaln
 
-from tighter.runs.topics import _rows
-from tighter.runs.topics_configuration import open_topics, read_corpus
+from tighter.runs.folder import open_run
+from tighter.runs.topics import read_corpus, rows
 from tighter.training.metrics import Metrics
 
 THEMES = {
@@ -74,11 +74,11 @@ def test_topics_are_the_themes(topics):
 
 def test_held_out_documents_have_their_exact_probability(topics):
     """Summed over how many of a document's words are of which topic."""
-    run = open_topics(topics[0])
+    run = open_run(topics[0], of_topics=True)
     with np.load(run.path / "topics.npz") as arrays:
         phi = np.asarray(arrays["topics"], np.float64)
     corpus = read_corpus(run.configuration.data)
-    counts = corpus.dense(_rows(corpus, run.configuration)[2])
+    counts = corpus.dense(rows(corpus, run.configuration)["test"])
     exact = np.array([log_probability(row, phi, alpha=1 / 3) for row in counts])
     with np.load(run.path / "evaluation.npz") as arrays:
         values, errors = arrays["value"], arrays["standard_error"]

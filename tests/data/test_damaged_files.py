@@ -16,7 +16,6 @@ from tighter.graph import DAG
 from tighter.report.records import read_run
 from tighter.runs.configuration import parse_settings, read_toml
 from tighter.runs.folder import open_run
-from tighter.runs.topics_configuration import open_topics
 
 NUM = 40  # of each kind; `python -c` with thousands finds more
 WORDS = tuple("abcde")
@@ -134,4 +133,4 @@ def test_settings_and_runs_of_topics(tmp_path):
     for content in ("[" * 9000, '{"kind": "topics", "configuration": {"data": 3}}', "null"):
         (tmp_path / "configuration.json").write_text(content)
         with pytest.raises(InputError, match="damaged"):
-            open_topics(tmp_path)
+            open_run(tmp_path, of_topics=True)

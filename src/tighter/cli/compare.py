@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tighter.cli._output import announce, print_json
+from tighter.cli._options import Json, Last, Run, Seed, check_least
+from tighter.cli._output import announce, print_json, print_lines
 
 
 def compare(
-    run: Annotated[Path, typer.Argument(help="Folder of the run")],
+    run: Run,
     bound: Annotated[
         list[str] | None, typer.Option(help="A bound, as often as wanted [elbo and the run's]")
     ] = None,
@@ -26,11 +26,9 @@ def compare(
         list[int] | None, typer.Option(help="Draws backpropagated, beside all of them [8]")
     ] = None,
     num_replicates: Annotated[int, typer.Option(help="Gradients of each row")] = 100,
-    seed: Annotated[int | None, typer.Option(help="Seed of the draws [the run's]")] = None,
-    last: Annotated[
-        bool, typer.Option("--last", help="Take the last parameters instead of the best")
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    seed: Seed = None,
+    last: Last = False,
+    json: Json = False,
 ) -> None:
     """Measure which bound, estimator and numbers of draws suit a run's model, and recommend one.
 
@@ -39,30 +37,24 @@ def compare(
 
       tighter compare runs/mnist --bound iwae --num-samples 50 --num-backward 4 --num-backward 8
     """
-    from tighter._errors import InputError
     from tighter.report import write_report
-    from tighter.runs.build import build_data, check_autoencoder
-    from tighter.runs.folder import check_writable, open_run
-    from tighter.runs.measuring import compared
-    from tighter.runs.scoring import load_model
+    from tighter.runs.measuring import Measured, compared
 
-    for name, numbers in (("--num-samples", num_samples), ("--num-backward", num_backward)):
-        if numbers and min(numbers) < 1:
-            raise InputError(f"{name} is at least 1, got {min(numbers)}")
-    opened = open_run(run)
-    check_writable(run)
-    check_autoencoder(opened.configuration, "tighter compare")
-    model = load_model(opened, which="last" if last else "best")
-    splits = build_data(opened.configuration)
-    record, text = compared(
-        model, opened, splits,
-        bounds=bound or None, gradients=gradient or None, num_samples=num_samples or None,
-        num_backward=num_backward or None, num_replicates=num_replicates, seed=seed,
-        which="last" if last else "best", announce=announce,
-    )  # fmt: skip
+    for number in num_samples or []:
+        check_least(num_samples=number)
+    for number in num_backward or []:
+        check_least(num_backward=number)
+    measured = Measured.opened(run, what="tighter compare", seed=seed, last=last, announce=announce)
+    record, table = compared(
+        measured,
+        bounds=bound or None,
+        gradients=gradient or None,
+        num_samples=num_samples or None,
+        num_backward=num_backward or None,
+        num_replicates=num_replicates,
+    )
     page = write_report(run)
     if json:
         print_json({"run": str(run), "report": str(page)} | record)
         return
-    print(text)
-    print(f"report {page}")
+    print_lines(table, f"report {page}")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tighter.cli._options import Json
 from tighter.cli._output import announce, print_json
 
 _DIGITS = 300  # of a number
@@ -38,7 +39,7 @@ def dsep(
     svg: Annotated[
         Path | None, typer.Option(help="File for a picture of the answer", show_default=False)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Tell whether nodes of a directed acyclic graph are d-separated, and prove it.
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tighter.cli._options import Json, check_table, placed
 from tighter.cli._output import announce, print_json
+from tighter.cli._training import train_run
+
+# Option on the command line -> its place in the configuration.
+_PLACES = {
+    "observation": ("model", "observation"),
+    "mask": ("model", "mask"),
+    "epochs": ("training", "epochs"),
+    "seed": ("training", "seed"),
+}
 
 
 def impute(
@@ -39,7 +47,7 @@ def impute(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Any key of training: --set model.latent=5")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Fill in a table's missing entries: expectations, and draws that carry the uncertainty.
 
@@ -53,40 +61,38 @@ def impute(
 
       tighter impute new.csv --run runs/table-iwae-1
     """
+    from tighter._checks import require
     from tighter._errors import InputError
     from tighter.data import fill_csv, read_table, write_table
-    from tighter.runs.build import check_autoencoder
+    from tighter.runs.build import check_autoencoder, load_model
     from tighter.runs.folder import open_run
     from tighter.runs.imputing import impute_table
-    from tighter.runs.scoring import load_model
 
     path = out or table.with_name(f"{table.stem}-completed{table.suffix}")
-    if path.suffix.lower() not in (".csv", ".tsv", ".parquet"):
-        raise InputError(f"--out is a .csv, .tsv or .parquet file, got {path}")
-    if not path.parent.is_dir():
-        raise InputError(f"--out is in a folder that exists, got {path}")
-    if draws < 0 or num_samples < 1:
-        raise InputError(
-            f"--draws is at least 0 and --num-samples at least 1, got {draws} and {num_samples}"
-        )
+    check_table(path)
+    require(
+        draws >= 0 and num_samples >= 1,
+        f"--draws is at least 0 and --num-samples at least 1, got {draws} and {num_samples}",
+    )
     if run is None:
-        run, model = _trained(table, observation, mask, epochs, seed, settings or [])
+        run, model = _trained(table, placed(locals(), _PLACES), settings or [])
     else:
-        if observation or mask or epochs or settings:
-            raise InputError(
-                "--run takes a model as it was trained: leave out --observation, --mask, --epochs "
-                "and --set"
-            )
+        require(
+            not (observation or mask or epochs or settings),
+            "--run takes a model as it was trained: leave out --observation, --mask, --epochs and "
+            "--set",
+        )
         check_autoencoder(open_run(run).configuration, "tighter impute")
         model = load_model(open_run(run))
     opened = open_run(run)
-    if opened.schema is None:
+    schema = opened.schema
+    if schema is None:
         raise InputError(f"{run} was not trained on a table: name a run on a .csv or .parquet file")
     data = opened.configuration.data
     frame = read_table(table, header=data.header, missing_words=data.missing_words)
     completed = impute_table(
         model,
-        opened.schema,
+        schema,
         frame,
         num_samples=num_samples,
         num_draws=draws,
@@ -117,49 +123,21 @@ def impute(
 
 
 def _trained(
-    table: Path,
-    observation: str | None,
-    mask: str | None,
-    epochs: int | None,
-    seed: int,
-    settings: list[str],
+    table: Path, options: dict[str, dict[str, Any]], settings: list[str]
 ) -> tuple[Path, Any]:
     """A model trained on the table itself, and the folder of its run."""
-    from tighter._errors import InputError
+    from tighter._checks import require
     from tighter.data import read_table
     from tighter.runs.configuration import Configuration, parse_settings
-    from tighter.runs.folder import new_run_path
     from tighter.runs.imputing import check_gaps
-    from tighter.runs.training_run import train
+    from tighter.runs.training_run import new_run_path
 
-    if not table.is_file():
-        raise InputError(f"there is no file {table}")
-    options: dict[str, dict[str, Any]] = {
-        "data": {"source": str(table.resolve())},
-        "model": {"missing": True},
-        "training": {"seed": seed},
-    }
-    for section, key, value in (
-        ("model", "observation", observation),
-        ("model", "mask", mask),
-        ("training", "epochs", epochs),
-    ):
-        if value is not None:
-            options[section][key] = value
+    require(table.is_file(), f"there is no file {table}")
+    own = {"data": {"source": str(table.resolve())}, "model": {"missing": True}}
     configuration = Configuration().updated(parse_settings(settings), where="--set")
-    configuration = configuration.updated(options, where="options")
+    configuration = configuration.updated(own, where="options").updated(options, where="options")
     data = configuration.data
     frame = read_table(table, header=data.header, missing_words=data.missing_words)
     check_gaps(frame, [name for name in frame.columns if name not in data.drop])
     run = new_run_path(configuration)
-    outcome = train(
-        configuration,
-        run,
-        command=shlex.join(["tighter", *sys.argv[1:]]),
-        announce=announce,
-        show_progress=True,
-    )
-    if outcome.evaluation is None:
-        announce(f"stopped; what was trained is stored in {run}")
-        sys.exit(130)
-    return run, outcome.fit.best_model
+    return run, train_run(configuration, run, resume=False, command="train").fit.best_model

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -34,14 +35,16 @@ def info(
 
       tighter info models
     """
-    if what is not None:
-        tables = {"estimators": _tell_estimators, "models": _tell_models}
-        if what not in tables:
-            from tighter._names import unknown
+    tables = {None: _show_pairs, "estimators": _show_estimators, "models": _show_models}
+    if what not in tables:
+        from tighter._names import unknown
 
-            raise unknown("table", what, tables)
-        tables[what](json=json)
-        return
+        raise unknown("table", str(what), [name for name in tables if name])
+    tables[what](json=json)
+
+
+def _show_pairs(*, json: bool) -> None:
+    """Versions, devices, and the bias of every bound with every estimator."""
     import jax
 
     from tighter.bounds import BOUNDS
@@ -53,6 +56,7 @@ def info(
         for estimator, make in ESTIMATORS.items()
     }
     devices = [str(device) for device in jax.devices()]
+    sides = {name: make().side.value for name, make in BOUNDS.items()}
     if json:
         pairs = {
             estimator: {
@@ -66,68 +70,53 @@ def info(
             }
             for estimator, row in biases.items()
         }
-        sides = {name: make().side.value for name, make in BOUNDS.items()}
         print_json({"versions": versions(), "devices": devices, "bounds": sides, "pairs": pairs})
         return
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=max(Console().width, _WIDTH))
+    console = _console(_WIDTH)
     console.print("  ".join(f"{name} {version}" for name, version in versions().items()))
     console.print(f"devices: {', '.join(devices)}")
-    table = Table(
-        title="estimators × bounds, K > 1:  ✓ unbiased   ≠ follows another objective",
-        title_justify="left",
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
+    _print_table(
+        console,
+        "estimators × bounds, K > 1:  ✓ unbiased   ≠ follows another objective",
+        ["estimator"],
+        [f"{name}\n{side}" for name, side in sides.items()],
+        (
+            (estimator, *(_SIGNS[bias.kind.value] for bias in row.values()))
+            for estimator, row in biases.items()
+        ),
     )
-    table.add_column("estimator", no_wrap=True)
-    for name, make in BOUNDS.items():
-        table.add_column(f"{name}\n{make().side.value}", justify="center", no_wrap=True)
-    for estimator, row in biases.items():
-        table.add_row(estimator, *(_SIGNS[bias.kind.value] for bias in row.values()))
-    console.print(table)
-    told: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for estimator, row in biases.items():
         for bias in row.values():
-            if bias and estimator not in told.setdefault(bias.reason, []):
-                told[bias.reason].append(estimator)
-    for reason, estimators in told.items():
+            if bias and estimator not in reasons.setdefault(bias.reason, []):
+                reasons[bias.reason].append(estimator)
+    for reason, estimators in reasons.items():
         console.print(f"{', '.join(estimators)}: {reason}", highlight=False)
 
 
-def _tell_models(*, json: bool) -> None:
+def _show_models(*, json: bool) -> None:
     """Every family of observations, priors and posteriors, and every network."""
     from tighter.models import catalog
 
+    parts = {
+        kind: [
+            dataclasses.replace(line, summary=plain_mathematics(line.summary))
+            for line in catalog.of_kind(kind)
+        ]
+        for kind in catalog.KINDS
+    }
     if json:
         print_json(
-            {
-                kind: [
-                    dataclasses.asdict(line) | {"summary": plain_mathematics(line.summary)}
-                    for line in catalog.of_kind(kind)
-                ]
-                for kind in catalog.KINDS
-            }
+            {kind: [dataclasses.asdict(line) for line in part] for kind, part in parts.items()}
         )
         return
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=max(Console().width, _WIDTH))
-    for kind in catalog.KINDS:
-        table = Table(title=kind, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-        table.add_column("name", no_wrap=True)
-        table.add_column("over")
-        table.add_column("")
-        for line in catalog.of_kind(kind):
-            table.add_row(line.name, line.over, plain_mathematics(line.summary))
-        console.print(table)
+    console = _console(_WIDTH)
+    for kind, part in parts.items():
+        rows = ((line.name, line.over, line.summary) for line in part)
+        _print_table(console, kind, ["name", "over", ""], [], rows)
 
 
-def _tell_estimators(*, json: bool) -> None:
+def _show_estimators(*, json: bool) -> None:
     """Needs, costs and bias of every estimator."""
     from tighter.gradients import catalog
 
@@ -137,23 +126,39 @@ def _tell_estimators(*, json: bool) -> None:
             {name: [dataclasses.asdict(line) for line in part] for name, part in parts.items()}
         )
         return
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(width=max(Console().width, _WIDTH + 24))
+    console = _console(_WIDTH + 24)
     titles = {
         "bounds": "of a bound's gradient, K draws:  ✓ unbiased   ≠ follows another objective",
         "expectations": "of an expectation's gradient, n draws",
     }
     for name, part in parts.items():
-        table = Table(title=titles[name], title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-        table.add_column("estimator", no_wrap=True)
-        for heading in ("needs", "forward", "backward"):
-            table.add_column(heading)
-        for bound in part[0].bias:
-            table.add_column(bound, justify="center", no_wrap=True)
-        for line in part:
-            told = (line.name, line.needs, line.forward, line.backward, *line.bias.values())
-            table.add_row(*told)
-        console.print(table)
+        headings = ["estimator", "needs", "forward", "backward"]
+        rows = (
+            (line.name, line.needs, line.forward, line.backward, *line.bias.values())
+            for line in part
+        )
+        _print_table(console, titles[name], headings, list(part[0].bias), rows)
+
+
+def _console(width: int) -> Any:
+    """A terminal of at least the tables' own width."""
+    from rich.console import Console
+
+    return Console(width=max(Console().width, width))
+
+
+def _print_table(
+    console: Any, title: str, headings: list[str], signs: list[str], rows: Iterable[Sequence[str]]
+) -> None:
+    """Columns of words, the first of which doesn't wrap, then columns of signs."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=place == 0)
+    for heading in signs:
+        table.add_column(heading, justify="center", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

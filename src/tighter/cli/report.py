@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from tighter.cli._output import print_json
+from tighter.cli._options import Json, Run
+from tighter.cli._output import print_json, print_lines
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of the run")],
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    run: Run,
+    json: Json = False,
 ) -> None:
     """Draw a run's report from its files alone: one page that needs nothing else.
 
@@ -25,6 +21,4 @@ def report(
     if json:
         print_json({"run": str(run), "report": str(page), "shows": shown_results(run)})
         return
-    print(f"report {page}")
-    for line in result_lines(run):
-        print(line)
+    print_lines(f"report {page}", *result_lines(run))

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
+from tighter.cli._options import Json, Run, check_least
 from tighter.cli._output import print_json
 
 _MOST = 2**28  # numbers, a gigabyte of them
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="Folder of the run")],
+    run: Run,
     num: Annotated[int, typer.Option(help="How many")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the draws")] = 0,
     means: Annotated[
@@ -23,7 +24,7 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="File to write [samples.npz in the run's folder]")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Draw examples from a trained model: an array, and a picture where they are images.
 
@@ -35,27 +36,25 @@ def sample(
     import jax
     import numpy as np
 
-    from tighter._errors import InputError
+    from tighter._checks import require
     from tighter.report import write_picture
-    from tighter.runs.build import check_autoencoder, check_seed
+    from tighter.runs.build import check_autoencoder, check_seed, load_model
     from tighter.runs.folder import open_run, write_arrays
     from tighter.runs.pictures import sample_means
-    from tighter.runs.scoring import load_model
 
-    if num < 1:
-        raise InputError(f"--num is at least 1, got {num}")
+    check_least(num=num)
     opened = open_run(run)
     path = out or run / "samples.npz"
-    if path.suffix != ".npz" or not path.parent.is_dir():
-        raise InputError(
-            f"--out is a .npz file in a folder that exists, got {path} (a picture is put beside it)"
-        )
+    require(
+        path.suffix == ".npz" and path.parent.is_dir(),
+        f"--out is a .npz file in a folder that exists, got {path} (a picture is put beside it)",
+    )
     numbers = num * math.prod(opened.shape)
-    if numbers > _MOST:
-        raise InputError(
-            f"--num {num} examples of shape {opened.shape} are {numbers} numbers, and {_MOST} can "
-            "be drawn at once: draw fewer, with several seeds"
-        )
+    require(
+        numbers <= _MOST,
+        f"--num {num} examples of shape {opened.shape} are {numbers} numbers, and {_MOST} can be "
+        "drawn at once: draw fewer, with several seeds",
+    )
     if means:
         check_autoencoder(opened.configuration, "--means")
     model = load_model(opened)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tighter.cli._output import announce, doubts, print_json
+from tighter.cli._options import Json, check_table, placed
+from tighter.cli._output import announce, doubts, plus_minus, print_json, print_lines
+from tighter.cli._training import check_same, train_run
+
+# Option on the command line -> its place in the configuration.
+_PLACES = {
+    "vocabulary": ("data", "vocabulary"),
+    "min_df": ("tokenizing", "min_df"),
+    "max_df": ("tokenizing", "max_df"),
+    "max_features": ("tokenizing", "max_features"),
+    "stop_words": ("tokenizing", "stop_words"),
+    "ngrams": ("tokenizing", "ngrams"),
+    "num_topics": ("model", "topics"),
+    "model": ("model", "family"),
+    "posterior": ("model", "posterior"),
+    "alpha": ("model", "alpha"),
+    "bound": ("objective", "bound"),
+    "gradient": ("objective", "gradient"),
+    "num_samples": ("objective", "num_samples"),
+    "epochs": ("training", "epochs"),
+    "batch_size": ("training", "batch_size"),
+    "learning_rate": ("training", "learning_rate"),
+    "seed": ("training", "seed"),
+}
 
 
 def topics(
@@ -72,7 +93,7 @@ def topics(
         Path | None,
         typer.Option(help="File for the table of --transform: .csv, .parquet or .json"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Find the topics of texts, and the topics of unseen texts.
 
@@ -91,146 +112,93 @@ def topics(
 
       tighter topics runs/letters-topics-1 --transform new.txt --out proportions.csv
     """
-    from tighter._errors import InputError
-    from tighter.runs.topics_configuration import is_run
+    from tighter._checks import require
+    from tighter.runs.folder import is_run, open_run
+    from tighter.runs.topics_configuration import TopicsConfiguration
+    from tighter.runs.training_run import new_run_path
 
-    given = locals()
-    if not all(text.strip() for text in texts or []):
-        raise InputError("a source is empty: name a file, a folder, or 'python'")
-    options = {
-        (section, name): given[option]
-        for option, (section, name) in _PLACES.items()
-        if given[option] is not None
-    }
+    options = placed(locals(), _PLACES)
+    require(
+        all(text.strip() for text in texts or []),
+        "a source is empty: name a file, a folder, or 'python'",
+    )
     if transform:
-        if options or resume or run:
-            raise InputError("--transform takes a run as it is: leave other options out")
-        _tell_proportions(_one_run(texts, "--transform"), transform, column, out, json=json)
+        alone = not (options or resume or run)
+        require(alone, "--transform takes a run as it is: leave other options out")
+        _transform(_one_run(texts, "--transform"), transform, column, out, json=json)
         return
-    if out is not None:
-        raise InputError("--out is for the table of --transform: add --transform TEXT")
+    require(out is None, "--out is for the table of --transform: add --transform TEXT")
     if column is not None:
-        options["data", "column"] = column
+        options.setdefault("data", {})["column"] = column
     if resume:
         path = _one_run(texts, "--resume")
-        configuration = _resumed(path, options)
+        configuration = open_run(path, of_topics=True).configuration
+        ours = _configured(configuration, options)
+        check_same(path, ours, configuration, otherwise="train anew")
     else:
-        if texts and any(is_run(Path(text)) for text in texts):
-            raise InputError(
-                f"{texts[0]} is a run: add --transform TEXT or --resume, or name texts"
+        for text in texts or []:
+            require(
+                not is_run(Path(text)),
+                f"{text} is a run: add --transform TEXT or --resume, or name texts",
             )
         if texts:
-            options["data", "sources"] = _absolute(texts)
-        configuration = _configured(None, options)
-        path = run or _new_path(configuration.data.sources)
-    _train(configuration, path, resume=resume, json=json)
-
-
-# Option on the command line -> its place in the configuration.
-_PLACES = {
-    "vocabulary": ("data", "vocabulary"),
-    "min_df": ("tokenizing", "min_df"),
-    "max_df": ("tokenizing", "max_df"),
-    "max_features": ("tokenizing", "max_features"),
-    "stop_words": ("tokenizing", "stop_words"),
-    "ngrams": ("tokenizing", "ngrams"),
-    "num_topics": ("model", "topics"),
-    "model": ("model", "family"),
-    "posterior": ("model", "posterior"),
-    "alpha": ("model", "alpha"),
-    "bound": ("objective", "bound"),
-    "gradient": ("objective", "gradient"),
-    "num_samples": ("objective", "num_samples"),
-    "epochs": ("training", "epochs"),
-    "batch_size": ("training", "batch_size"),
-    "learning_rate": ("training", "learning_rate"),
-    "seed": ("training", "seed"),
-}
-
-
-def _train(configuration: Any, path: Path, *, resume: bool, json: bool) -> None:
-    from tighter.runs.folder import CONFIGURATION
-    from tighter.runs.topics import train_topics
-
-    resumption = f"go on with:  tighter topics --resume {shlex.quote(str(path))}"
-    try:
-        outcome = train_topics(
-            configuration,
-            path,
-            resume=resume,
-            command=shlex.join(["tighter", *sys.argv[1:]]),
-            announce=announce,
-            show_progress=True,
-        )
-    except KeyboardInterrupt:
-        if not (path / CONFIGURATION).exists():
-            raise
-        announce(f"stopped; what was trained is stored; {resumption}")
-        sys.exit(130)
-    if outcome.evaluation is None or outcome.topics is None:
-        last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
-        plural = "" if last == 1 else "s"
-        announce(f"stopped after {last} whole epoch{plural}; everything is stored; {resumption}")
-        sys.exit(130)
+            options.setdefault("data", {})["sources"] = [_absolute(text) for text in texts]
+        configuration = _configured(TopicsConfiguration(), options)
+        path = run or new_run_path(configuration)
+    outcome = train_run(configuration, path, resume=resume, command="topics")
     from tighter.report import write_report  # matplotlib, which training need not wait for
 
     page = write_report(path)
     if json:
         print_json({"run": str(path), "report": str(page)} | outcome.evaluation | outcome.topics)
         return
-    _tell_topics(outcome.topics)
-    for line in (_score_line(outcome.evaluation), *doubts(outcome.evaluation), f"report {page}"):
-        print(line)
-
-
-def _tell_topics(record: dict[str, Any]) -> None:
-    print("topic  share   NPMI  words")
-    for topic in record["topics"]:
-        print(
-            f"{topic['topic']:5d} {100 * topic['prevalence']:5.1f} % {topic['npmi']:6.2f}  "
-            f"{' '.join(topic['relevant_words'])}"
-        )
-    print(
-        f"NPMI {record['npmi']:.3f}, C_v {record['c_v']:.3f} (windows of {record['c_v_windows']}), "
-        f"diversity {record['diversity']:.2f}, {record['num_distinct']} of "
-        f"{len(record['topics'])} topics distinct"
+    print_lines(
+        *_lines_of_topics(outcome.topics),
+        _score_line(outcome.evaluation),
+        *doubts(outcome.evaluation),
+        f"report {page}",
     )
 
 
+def _lines_of_topics(record: dict[str, Any]) -> list[str]:
+    return [
+        "topic  share   NPMI  words",
+        *(
+            f"{topic['topic']:5d} {100 * topic['prevalence']:5.1f} % {topic['npmi']:6.2f}  "
+            f"{' '.join(topic['relevant_words'])}"
+            for topic in record["topics"]
+        ),
+        f"NPMI {record['npmi']:.3f}, C_v {record['c_v']:.3f} (windows of {record['c_v_windows']}), "
+        f"diversity {record['diversity']:.2f}, {record['num_distinct']} of "
+        f"{len(record['topics'])} topics distinct",
+    ]
+
+
 def _score_line(record: dict[str, Any]) -> str:
-    error = record["perplexity_standard_error"]
     return (
         f"test perplexity {record['perplexity']:.1f}"
-        + ("" if error is None else f" ± {error:.1f}")
-        + f" (K = {record['num_samples']}, {record['num_examples']} documents of "
-        f"{record['num_words']} words; Monte Carlo error "
+        f"{plus_minus(record['perplexity_standard_error'], 1)} (K = {record['num_samples']}, "
+        f"{record['num_examples']} documents of {record['num_words']} words; Monte Carlo error "
         f"{record['perplexity_monte_carlo_error']:.2f})"
     )
 
 
-def _tell_proportions(
+def _transform(
     run: Path, texts: list[str], column: str | None, out: Path | None, *, json: bool
 ) -> None:
-    from tighter._errors import InputError
-    from tighter.runs.topics_configuration import open_topics
+    from tighter.runs.folder import open_run
     from tighter.runs.topics_unseen import transform_texts, write_proportions
 
-    if out is not None and out.suffix.lower() not in (".csv", ".tsv", ".parquet", ".json"):
-        raise InputError(f"--out is a .csv, .tsv, .parquet or .json file, got {out}")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"--out is in a folder that exists, got {out}")
-    unseen = transform_texts(open_topics(run), tuple(texts), column=column)
+    if out is not None:
+        check_table(out, others=(".json",))
+    unseen = transform_texts(open_run(run, of_topics=True), tuple(texts), column=column)
     if out is not None:
         write_proportions(unseen, out)
     if json:
         print_json({"run": str(run), "out": out and str(out)} | unseen.record())
         return
-    announce(unseen.told)
-    if out is not None:
-        print(out)
-        return
-    for line in unseen.lines():
-        print(line)
+    announce(unseen.coverage)
+    print_lines(*(unseen.lines() if out is None else [str(out)]))
 
 
 def _one_run(texts: list[str] | None, option: str) -> Path:
@@ -241,39 +209,24 @@ def _one_run(texts: list[str] | None, option: str) -> Path:
     return Path(texts[0])
 
 
-def _resumed(path: Path, options: dict[tuple[str, str], Any]) -> Any:
-    """The run's own configuration, if what is given besides is the same."""
-    from tighter._errors import InputError
-    from tighter.runs.topics_configuration import open_topics
-
-    stored = open_topics(path).configuration
-    differences = _configured(stored, options).differences(stored)
-    if differences:
-        raise InputError(
-            f"{path} was started with another configuration: {'; '.join(differences)}; leave these "
-            "out to resume it, or train anew"
-        )
-    return stored
-
-
-def _configured(stored: Any, options: dict[tuple[str, str], Any]) -> Any:
+def _configured(configuration: Any, options: dict[str, dict[str, Any]]) -> Any:
     """The configuration with the options given."""
     from tighter.data.corpus import Tokenizing
     from tighter.data.counts import read_vocabulary
-    from tighter.runs.topics_configuration import TopicsConfiguration
 
-    content = (stored or TopicsConfiguration()).to_dict()
-    for (section, name), value in options.items():
-        if name in ("min_df", "max_df"):
-            value = _number(name, value)
-        elif name == "stop_words" and value != "english":
-            value = None if value == "none" else list(read_vocabulary(value))
-        elif name == "vocabulary":
-            value = str(Path(value).expanduser().resolve())
-        place = content["data"]["tokenizing"] if section == "tokenizing" else content[section]
-        place[name] = value
+    content, tokens = configuration.to_dict(), options.get("tokenizing", {})
+    tokens |= {name: _number(name, tokens[name]) for name in ("min_df", "max_df") if name in tokens}
+    words = tokens.get("stop_words", "english")
+    if words != "english":
+        tokens["stop_words"] = None if words == "none" else list(read_vocabulary(words))
+    vocabulary = options.get("data", {}).get("vocabulary")
+    if vocabulary is not None:
+        options["data"]["vocabulary"] = _absolute(vocabulary)
+    content["data"]["tokenizing"] |= tokens
+    for section in content.keys() & options.keys():
+        content[section] |= options[section]
     Tokenizing(**content["data"]["tokenizing"])  # in its own words, if a number is wrong
-    return TopicsConfiguration.from_dict(content)
+    return type(configuration).from_dict(content)
 
 
 def _number(name: str, text: str) -> int | float:
@@ -288,20 +241,8 @@ def _number(name: str, text: str) -> int | float:
         ) from None
 
 
-def _absolute(texts: list[str]) -> list[str]:
-    """Paths that hold in any folder, so that the run can be resumed from there."""
+def _absolute(text: str) -> str:
+    """A path that holds in any folder, so that the run can be resumed from there."""
     from tighter.data.text import PYTHON_REFERENCE
 
-    return [
-        text if text == PYTHON_REFERENCE else str(Path(text).expanduser().resolve())
-        for text in texts
-    ]
-
-
-def _new_path(sources: tuple[str, ...]) -> Path:
-    """The first free folder runs/NAME-topics-N."""
-    name = Path(sources[0].rpartition(":")[0] or sources[0]).stem or "texts"
-    number = 1
-    while (Path("runs") / f"{name}-topics-{number}").exists():
-        number += 1
-    return Path("runs") / f"{name}-topics-{number}"
+    return text if text == PYTHON_REFERENCE else str(Path(text).expanduser().resolve())

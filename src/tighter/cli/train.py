@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from tighter.cli._output import announce, doubts, print_json, score_line
+from tighter.cli._options import Json, placed
+from tighter.cli._output import doubts, print_json, print_lines, score_line
+from tighter.cli._training import check_same, train_run
 
 # Option on the command line -> its place in the configuration.
 _PLACES = {
@@ -79,7 +79,7 @@ def train(
         bool,
         typer.Option("--resume", help="Go on with a stopped run (the newest, if none is named)"),
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON")] = False,
+    json: Json = False,
 ) -> None:
     """Train a variational autoencoder or a diffusion model, score it, and draw a report.
 
@@ -97,18 +97,14 @@ def train(
       tighter train --resume runs/two
     """
     from tighter.runs.configuration import Configuration, parse_settings, read_toml
-    from tighter.runs.folder import CONFIGURATION, new_run_path, newest_run, open_run
-    from tighter.runs.training_run import train as train_run
+    from tighter.runs.folder import newest_run, open_run
+    from tighter.runs.training_run import new_run_path
 
-    given = locals()
-    options: dict[str, dict[str, Any]] = {}
-    for name, (section, key) in _PLACES.items():
-        if given[name] is not None:
-            options.setdefault(section, {})[key] = given[name]
+    options = placed(locals(), _PLACES)
     if resume and run is None:
         run = newest_run()
-    stored = open_run(run) if resume and run else None
-    configuration = stored.configuration if stored else Configuration()
+    stored = open_run(run).configuration if resume and run else None
+    configuration = stored or Configuration()
     if config is not None:
         configuration = configuration.updated(read_toml(config), where=str(config))
     configuration = configuration.updated(parse_settings(settings or []), where="--set")
@@ -118,50 +114,20 @@ def train(
         # So that the run can be evaluated and resumed from any folder.
         absolute = str(Path(source).resolve())
         configuration = configuration.updated({"data": {"source": absolute}}, where="--data")
-    if stored:
-        _check_same(stored.path, configuration.differences(stored.configuration))
+    if run and stored:
+        check_same(run, configuration, stored, otherwise="name another folder")
     path = run or new_run_path(configuration)
-    resumption = f"go on with:  tighter train --resume {shlex.quote(str(path))}"
-    try:
-        outcome = train_run(
-            configuration,
-            path,
-            resume=resume,
-            command=shlex.join(["tighter", *sys.argv[1:]]),
-            announce=announce,
-            show_progress=True,
-        )
-    except KeyboardInterrupt:
-        if not (path / CONFIGURATION).exists():
-            raise
-        announce(f"stopped; what was trained is stored; {resumption}")
-        sys.exit(130)
-    if outcome.evaluation is None:
-        last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
-        plural = "" if last == 1 else "s"
-        announce(f"stopped after {last} whole epoch{plural}; everything is stored; {resumption}")
-        sys.exit(130)
+    outcome = train_run(configuration, path, resume=resume, command="train")
     # matplotlib, which training need not wait for
     from tighter.report import result_lines, write_report
 
     page = write_report(path)
     if json:
         print_json({"run": str(path), "report": str(page)} | outcome.evaluation)
-    else:
-        for line in (
-            score_line(outcome.evaluation),
-            *doubts(outcome.evaluation),
-            f"report {page}",
-            *result_lines(path),
-        ):
-            print(line)
-
-
-def _check_same(path: Path, differences: list[str]) -> None:
-    from tighter._errors import InputError
-
-    if differences:
-        raise InputError(
-            f"{path} was started with another configuration: {'; '.join(differences)}; leave these "
-            "out to resume it, or name another folder"
-        )
+        return
+    print_lines(
+        score_line(outcome.evaluation),
+        *doubts(outcome.evaluation),
+        f"report {page}",
+        *result_lines(path),
+    )

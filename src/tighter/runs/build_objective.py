@@ -6,6 +6,7 @@ from typing import Any
 
 import optax
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._names import unknown
 from tighter.bounds import Side, bound_from_name
@@ -14,7 +15,6 @@ from tighter.objectives.closed_forms import AnalyticEntropy, AnalyticKL
 from tighter.objectives.objective import Objective
 from tighter.objectives.russian_roulette import SUMO
 from tighter.runs.configuration import Configuration, ObjectiveConfiguration
-from tighter.runs.diffusion import build_diffusion_bound
 from tighter.training import Trainable
 
 CONTINUOUS_GRADIENT, DISCRETE_GRADIENT = "doubly-reparameterized", "vimco"
@@ -27,8 +27,6 @@ def build_objective(configuration: Configuration, *, num_steps: int = 0) -> Trai
     Raises:
         InputError: If a name is unknown, a number out of range, or parts don't fit.
     """
-    if configuration.model.kind == "diffusion":
-        return build_diffusion_bound(configuration)
     objective = configuration.objective
     try:
         built = _objective(objective, num_steps)
@@ -49,23 +47,23 @@ def _objective(objective: ObjectiveConfiguration, num_steps: int) -> Trainable:
     num_samples, chunk_size = objective.num_samples, objective.chunk_size
     if objective.form not in FORMS:
         raise unknown("form of the ELBO", objective.form, FORMS)
-    if not 0 <= objective.warm_up <= 1:
-        raise InputError(
-            f"objective.warm_up is a share of the training, 0 to 1, got {objective.warm_up}"
-        )
-    of_kl = {"beta": 1.0, "free_bits": 0.0, "warm_up": 0.0}
-    changed = [name for name, usual in of_kl.items() if getattr(objective, name) != usual]
-    if changed and objective.form != "analytic-kl":
-        raise InputError(
-            f"objective.{changed[0]} is about the analytic KL: add --set objective.bound=elbo "
-            "--set objective.form=analytic-kl"
-        )
+    require(
+        0 <= objective.warm_up <= 1,
+        f"objective.warm_up is a share of the training, 0 to 1, got {objective.warm_up}",
+    )
+    given, usual = vars(objective), vars(ObjectiveConfiguration())
+    changed = [name for name in ("beta", "free_bits", "warm_up") if given[name] != usual[name]]
+    require(
+        not changed or objective.form == "analytic-kl",
+        f"objective.{''.join(changed[:1])} is about the analytic KL: add --set "
+        "objective.bound=elbo --set objective.form=analytic-kl",
+    )
     alone = objective.form != "log-weights" or objective.bound == "sumo"
-    if alone and (objective.num_outer != 1 or objective.num_backward is not None):
-        raise InputError(
-            "objective.num_outer and objective.num_backward are for bounds of log weights: leave "
-            f"them out with {objective.bound} as {objective.form}"
-        )
+    require(
+        not alone or (objective.num_outer == 1 and objective.num_backward is None),
+        "objective.num_outer and objective.num_backward are for bounds of log weights: leave "
+        f"them out with {objective.bound} as {objective.form}",
+    )
     if objective.form == "log-weights" and objective.bound == "sumo":
         return SUMO(gradient, num_samples=num_samples)
     if objective.form == "log-weights":
@@ -77,11 +75,11 @@ def _objective(objective: ObjectiveConfiguration, num_steps: int) -> Trainable:
             num_backward=objective.num_backward,
             chunk_size=chunk_size,
         )
-    if objective.bound != "elbo":
-        raise InputError(
-            f"objective.form={objective.form} is a form of the ELBO, got the bound "
-            f"{objective.bound!r}: add --bound elbo"
-        )
+    require(
+        objective.bound == "elbo",
+        f"objective.form={objective.form} is a form of the ELBO, got the bound "
+        f"{objective.bound!r}: add --bound elbo",
+    )
     if objective.form == "entropy":
         return AnalyticEntropy(gradient, num_samples, chunk_size)
     beta: Any = objective.beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
 import types
 import typing
@@ -14,7 +15,25 @@ from tighter._errors import InputError
 from tighter._files import reading
 from tighter._names import unknown
 
+KINDS = ("vae", "diffusion")
 _LARGEST = 2**32  # of whole numbers, seeds among them
+
+
+class Sections:
+    """A frozen dataclass of sections, each a frozen dataclass, as JSON and TOML have them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[arg-type]
+
+    def differences(self, other: Sections) -> list[str]:
+        """What differs, a phrase a key: "training.epochs is 20 there and 30 here"."""
+        theirs, ours = _flat(other.to_dict()), _flat(self.to_dict())
+        return [
+            f"{name} is {theirs[name]!r} there and {value!r} here"
+            for name, value in ours.items()
+            if theirs[name] != value
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +208,7 @@ class EvaluationConfiguration:
 
 
 @dataclasses.dataclass(frozen=True)
-class Configuration:
+class Configuration(Sections):
     """Everything that makes a run."""
 
     data: DataConfiguration = DataConfiguration()
@@ -199,16 +218,16 @@ class Configuration:
     training: TrainingConfiguration = TrainingConfiguration()
     evaluation: EvaluationConfiguration = EvaluationConfiguration()
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain nested dictionaries, as JSON and TOML have them."""
-        nested = dataclasses.asdict(self)
-        return {
-            section: {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in values.items()
-            }
-            for section, values in nested.items()
-        }
+    @property
+    def kind(self) -> str:
+        """The kind of model.
+
+        Raises:
+            InputError: If it is none of them.
+        """
+        if self.model.kind not in KINDS:
+            raise unknown("kind of model", self.model.kind, KINDS)
+        return self.model.kind
 
     def updated(self, changes: Mapping[str, Any], *, where: str) -> Configuration:
         """The same with some values replaced.
@@ -220,33 +239,22 @@ class Configuration:
         Raises:
             InputError: If a section or key is unknown, or a value of another type.
         """
-        sections = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        sections = dict(vars(self))
         for name, values in changes.items():
             if name not in sections:
-                raise _prefixed(where, unknown("section", name, sections))
+                raise InputError(f"{where}: {unknown('section', name, sections)}")
             if not isinstance(values, Mapping):
                 raise InputError(f"{where}: {name} is a section, write [{name}] and keys below it")
-            section = sections[name]
-            hints = typing.get_type_hints(type(section))
+            hints = typing.get_type_hints(type(sections[name]))
             for key in values:
                 if key not in hints:
-                    raise _prefixed(where, unknown(f"key of [{name}]", key, hints))
+                    raise InputError(f"{where}: {unknown(f'key of [{name}]', key, hints)}")
             converted = {
                 key: _converted(value, hints[key], f"{where}: {name}.{key}")
                 for key, value in values.items()
             }
-            sections[name] = dataclasses.replace(section, **converted)
+            sections[name] = dataclasses.replace(sections[name], **converted)
         return Configuration(**sections)
-
-    def differences(self, other: Configuration) -> list[str]:
-        """What differs, a phrase a key: "training.epochs is 20 there and 30 here"."""
-        theirs, ours = other.to_dict(), self.to_dict()
-        return [
-            f"{section}.{key} is {theirs[section][key]!r} there and {value!r} here"
-            for section, values in ours.items()
-            for key, value in values.items()
-            if theirs[section][key] != value
-        ]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -283,41 +291,41 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     return nested
 
 
-def _prefixed(where: str, error: InputError) -> InputError:
-    return InputError(f"{where}: {error}")
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+    return flat
+
+
+_WANTED = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word in quotes",
+    bool: "true or false",
+    tuple[int, ...]: "a list of whole numbers",
+    tuple[str, ...]: "a list of words",
+}
 
 
 def _converted(value: Any, hint: Any, place: str) -> Any:
     """The value as the field's type has it, or an error that names the place."""
-    optional = isinstance(hint, types.UnionType)
-    if optional:
-        if value is None or value == "none":
-            return None if value is None or hint != (str | None) else value
+    if isinstance(hint, types.UnionType):
+        if value is None or (value == "none" and hint != (str | None)):
+            return None
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    if hint is bool and isinstance(value, bool):
-        return value
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole and hint in (int, float) and abs(value) >= _LARGEST:
+    if type(value) is int and hint in (int, float) and abs(value) >= _LARGEST:
         raise InputError(f"{place} is a number below 2^32, got {value!r:.24}")
-    if hint is int and whole:
-        return value
-    if hint is float and (whole or isinstance(value, float)):
+    if hint is float and type(value) in (int, float):
         return float(value)
-    if hint is str and isinstance(value, str):
-        return value
     if typing.get_origin(hint) is tuple:
-        kind = typing.get_args(hint)[0]
-        listed = {int: "a list of whole numbers", str: "a list of words"}[kind]
+        (kind, _), given = typing.get_args(hint), value
         if kind is str and isinstance(value, str):
-            value = [word.strip() for word in value.split(",")]
-        values = value if isinstance(value, list | tuple) else [value]
-        if all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
-            return tuple(values)
-        raise InputError(f"{place} is {listed}, got {value!r}")
-    wanted = {
-        int: "a whole number",
-        float: "a number",
-        str: "a word in quotes",
-        bool: "true or false",
-    }
-    raise InputError(f"{place} is {wanted[hint]}, got {value!r}")
+            given = value = [word.strip() for word in value.split(",")]
+        values = tuple(given) if isinstance(given, list | tuple) else (given,)
+        if all(type(entry) is kind for entry in values):
+            return values
+    elif type(value) is hint:
+        return value
+    raise InputError(f"{place} is {_WANTED[hint]}, got {value!r}")

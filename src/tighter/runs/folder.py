@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import platform
 from collections.abc import Mapping
@@ -17,9 +18,11 @@ from tighter._files import read_object, reading, writing
 from tighter._lock import alone_in
 from tighter.data import Schema
 from tighter.runs.configuration import Configuration
+from tighter.runs.topics_configuration import TOPICS, TopicsConfiguration
 from tighter.training.checkpoints import achieved_in
 
 CONFIGURATION = "configuration.json"
+VOCABULARY = "vocabulary.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +31,17 @@ class RunFolder:
 
     Attributes:
         path: Where it is.
-        configuration: What made the run.
+        configuration: What made the run, a `Configuration` or a `TopicsConfiguration`.
         shape: Shape of one example.
         record: configuration.json, whole.
+        vocabulary: The words of a run of topics.
     """
 
     path: Path
-    configuration: Configuration
+    configuration: Any
     shape: tuple[int, ...]
     record: dict[str, Any]
+    vocabulary: tuple[str, ...] = ()
 
     @property
     def schema(self) -> Schema | None:
@@ -44,31 +49,51 @@ class RunFolder:
         return Schema.from_dict(self.record["schema"]) if self.record.get("schema") else None
 
 
-def open_run(path: Path) -> RunFolder:
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a run of any kind."""
+    return (path / CONFIGURATION).is_file()
+
+
+def open_run(path: Path, *, of_topics: bool = False) -> RunFolder:
     """Read what a run is.
 
+    Args:
+        path: Its folder.
+        of_topics: Whether a run of topics is asked for, or one of any other kind.
+
     Raises:
-        InputError: If the folder doesn't exist, is no run, or its configuration is damaged.
+        InputError: If the folder doesn't exist, is no such run, or is damaged.
     """
     if not path.exists():
-        raise InputError(
-            f"{path} does not exist: name the folder of a run (tighter train prints it)"
-        )
-    file = path / CONFIGURATION
-    if not file.is_file():
+        command = "tighter topics" if of_topics else "tighter train"
+        raise InputError(f"{path} does not exist: name the folder of a run ({command} prints it)")
+    if not is_run(path):
         raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
+    file = path / CONFIGURATION
     record = read_object(file)
-    if record.get("kind") == "topics":
+    if of_topics and record.get("kind") != TOPICS:
+        raise InputError(f"{path} is a run of tighter train, and not one of tighter topics")
+    if not of_topics and record.get("kind") == TOPICS:
         raise InputError(
             f"{path} is a run of tighter topics: take tighter topics {path} --transform TEXT, "
             "or tighter report"
         )
     with reading(file, "{origin} is damaged: {cause}"):
-        configuration = Configuration().updated(record["configuration"], where=str(file))
-        shape = tuple(int(size) for size in record["shape"])
-        if not all(0 < size < 2**31 for size in shape):
-            raise ValueError(f"an example has shape {shape}")
-        return RunFolder(path, configuration, shape, record)
+        stored = record["configuration"]
+        if not of_topics:
+            configuration = Configuration().updated(stored, where=str(file))
+            shape = tuple(int(size) for size in record["shape"])
+            if not all(0 < size < 2**31 for size in shape):
+                raise ValueError(f"an example has shape {shape}")
+            return RunFolder(path, configuration, shape, record)
+        try:
+            configuration = TopicsConfiguration.from_dict(stored)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+    words = read_object(path / VOCABULARY).get("words")
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise InputError(f"{path / VOCABULARY} is damaged: it holds no list of words")
+    return RunFolder(path, configuration, (len(words),), record, tuple(words))
 
 
 def check_writable(path: Path) -> None:
@@ -93,17 +118,10 @@ def check_new(path: Path) -> None:
         )
 
 
-def new_run_path(configuration: Configuration) -> Path:
-    """The first free folder runs/NAME-BOUND-N."""
-    data = configuration.data
-    name = Path(data.source).expanduser().resolve().stem if data.source != "digits" else "digits"
-    diffusion = configuration.model.kind == "diffusion"
-    bound = "diffusion" if diffusion else configuration.objective.bound
-    stem = f"{name}-{bound}".replace(":", "")
-    number = 1
-    while (Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return Path("runs") / f"{stem}-{number}"
+def free_folder(stem: str) -> Path:
+    """The first free folder runs/STEM-N."""
+    places = (Path("runs") / f"{stem}-{number}" for number in itertools.count(1))
+    return next(place for place in places if not place.exists())
 
 
 def newest_run() -> Path:
@@ -112,10 +130,10 @@ def newest_run() -> Path:
     Raises:
         InputError: If there is none.
     """
-    found = sorted(Path("runs").glob(f"*/{CONFIGURATION}"), key=lambda file: file.stat().st_mtime)
+    found = list(Path("runs").glob(f"*/{CONFIGURATION}"))
     if not found:
         raise InputError("there is no run to resume below runs/: name its folder")
-    return found[-1].parent
+    return max(found, key=lambda file: file.stat().st_mtime).parent
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,12 +12,10 @@ import numpy as np
 from tighter._errors import InputError
 from tighter.data import Schema
 from tighter.evaluation import impute
-from tighter.runs.build import check_seed
+from tighter.runs.kind import Announce, check_seed
 
 if TYPE_CHECKING:
     import polars
-
-Announce = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +63,8 @@ def impute_table(
             f"the table has no column {absent[0]!r}, which the model was trained on: its columns "
             f"are {', '.join(table.columns)}"
         )
+    import polars
+
     xs = schema.encode(table.select(schema.names))
     check_gaps(table, schema.names)
     missing = np.isnan(xs)
@@ -85,21 +85,15 @@ def impute_table(
         whole[rows] = values
         # A row that was whole stays so; its own cells are taken from the table in any case.
         decoded = schema.decode(whole)
-        filled = [
-            table[name].zip_with(~_series(missing[:, j]), decoded[name])
-            for j, name in enumerate(schema.names)
-        ]
+        gaps = {name: polars.Series(missing[:, j]) for j, name in enumerate(schema.names)}
+        filled = [table[name].zip_with(~gap, decoded[name]) for name, gap in gaps.items()]
         return table.with_columns(filled)
 
-    by_column = {
-        name: int(count)
-        for name, count in zip(schema.names, missing.sum(axis=0), strict=True)
-        if count
-    }
+    counts = zip(schema.names, missing.sum(axis=0).tolist(), strict=True)
     record = {
         "num_entries": int(missing.sum()),
         "num_rows": len(rows),
-        "missing": by_column,
+        "missing": {name: count for name, count in counts if count},
         "num_samples": num_samples,
         "num_draws": num_draws,
         "verdict": made.verdict,
@@ -119,9 +113,3 @@ def check_gaps(table: polars.DataFrame, names: Sequence[str]) -> None:
     gaps += [table[name].is_nan() for name in names if table[name].dtype.is_float()]
     if not any(gap.any() for gap in gaps):
         raise InputError("the table has no missing entry: there is nothing to fill in")
-
-
-def _series(values: np.ndarray) -> polars.Series:
-    import polars
-
-    return polars.Series(values)

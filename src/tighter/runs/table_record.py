@@ -15,8 +15,16 @@ from jaxtyping import Array, Bool, Float, Key
 from tighter.data import Schema, Splits
 from tighter.data.columns import WITH_LEVELS
 from tighter.distributions import draw
-from tighter.models import Missing, MissingNotAtRandom
-from tighter.runs.scoring import error_of_mean
+from tighter.models import (
+    VAE,
+    Factorized,
+    Missing,
+    MissingNotAtRandom,
+    Mixed,
+    SemiAmortized,
+    Standardized,
+)
+from tighter.runs.kind import error_of_mean
 
 # A record is of bounded size, whatever the table: rows, columns, levels, letters.
 _ROWS, _COLUMNS, _SEARCHED, _LEVELS, _WORDS, _LETTERS = 4000, 200, 60, 12, 600, 80
@@ -42,7 +50,7 @@ def table_record(
     sample_key, posterior_key = jax.random.split(key)
     data = splits.train.x[:_ROWS]
     num = min(_ROWS, max(len(data), 1000))
-    base = getattr(model, "vae", model)
+    base = model.vae if isinstance(model, MissingNotAtRandom | SemiAmortized) else model
     drawn = np.asarray(eqx.filter_jit(lambda m, k: m.sample(k, num))(base, sample_key))
     columns = [
         _marginal(schema, place, data[:, place], drawn[:, place])
@@ -56,7 +64,7 @@ def table_record(
         "columns": columns,
         "pairs": _pairs(schema, data, drawn),
     }
-    if not (hasattr(base, "decoder") and hasattr(base, "observation")):
+    if not isinstance(base, VAE):
         return record
     xs = splits.test.x[:_TESTED]
     means, costs = _explained(base, model, jnp.asarray(xs), posterior_key)
@@ -87,7 +95,7 @@ def _explained(
         outputs = jax.vmap(base.decoder)(zs)
         none = jnp.zeros(x.shape, bool)
         told = jax.vmap(lambda out: inner.statistic(out, filled, none))(outputs)
-        if not hasattr(inner, "log_probs"):
+        if not isinstance(inner, Factorized | Mixed | Standardized):
             return inner.point(told.mean(axis=0)), jnp.full(x.shape, jnp.nan)
         costs = -jax.vmap(lambda out: inner.log_probs(out, filled))(outputs).mean(axis=0)
         return inner.point(told.mean(axis=0)), jnp.where(observed, costs, jnp.nan)

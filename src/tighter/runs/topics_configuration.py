@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
+import typing
 from typing import Any
 
+from tighter._checks import require
 from tighter._errors import InputError
-from tighter._files import read_object
 from tighter._names import unknown
-from tighter.data.corpus import Corpus, Tokenizing, count_words
-from tighter.data.counts import COUNTS_SUFFIX, read_counts
-from tighter.data.text import PYTHON_REFERENCE, read_documents
-from tighter.runs.folder import CONFIGURATION
+from tighter.data.corpus import Tokenizing
+from tighter.data.text import PYTHON_REFERENCE
+from tighter.runs.configuration import Sections
 
-KIND = "topics"
+TOPICS = "topics"
 MODELS = ("lda", "prodlda")
 _TOKENIZING = Tokenizing()
 
@@ -109,7 +107,7 @@ class TopicEvaluationConfiguration:
 
 
 @dataclasses.dataclass(frozen=True)
-class TopicsConfiguration:
+class TopicsConfiguration(Sections):
     """Everything that makes a run."""
 
     data: TextsConfiguration = TextsConfiguration()
@@ -131,15 +129,15 @@ class TopicsConfiguration:
             if number is not None and not low <= number < 2**31:
                 bound = f"at least {low}" if number < low else "below 2^31"
                 raise InputError(f"{name} is {bound}, got {number}")
-        if self.model.alpha is not None and not 0 < self.model.alpha < float("inf"):
-            raise InputError(f"--alpha is above zero, got {self.model.alpha}")
-        rate = self.training.learning_rate
-        if rate is not None and not 0 < rate < float("inf"):
-            raise InputError(f"--learning-rate is above zero, got {rate}")
+        rates = {"--alpha": self.model.alpha, "--learning-rate": self.training.learning_rate}
+        for name, rate in rates.items():
+            above = rate is None or 0 < rate < float("inf")
+            require(above, f"{name} is above zero, got {rate}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries, as JSON has them."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+    @property
+    def kind(self) -> str:
+        """The kind of model."""
+        return TOPICS
 
     @staticmethod
     def from_dict(content: Any) -> TopicsConfiguration:
@@ -149,104 +147,18 @@ class TopicsConfiguration:
             InputError: If it is none.
         """
         try:
-            data = _with_tuples(content["data"])
-            data["tokenizing"] = Tokenizing(**_with_tuples(data["tokenizing"]))
-            return TopicsConfiguration(
-                TextsConfiguration(**data),
-                TopicModelConfiguration(**_with_tuples(content["model"])),
-                TopicObjectiveConfiguration(**content["objective"]),
-                TopicTrainingConfiguration(**content["training"]),
-                TopicEvaluationConfiguration(**content["evaluation"]),
-            )
+            return _rebuilt(TopicsConfiguration, content)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is no configuration of topics ({error})") from None
 
-    def differences(self, other: TopicsConfiguration) -> list[str]:
-        """What differs, a phrase a key: "model.topics is 20 there and 30 here"."""
-        theirs, ours = _flat(other.to_dict()), _flat(self.to_dict())
-        return [
-            f"{name} is {theirs[name]!r} there and {value!r} here"
-            for name, value in ours.items()
-            if theirs[name] != value
-        ]
 
-
-@dataclasses.dataclass(frozen=True)
-class TopicsRun:
-    """A folder that holds a run of topics.
-
-    Attributes:
-        path: Where it is.
-        configuration: What made the run.
-        vocabulary: The words.
-        record: configuration.json, whole.
-    """
-
-    path: Path
-    configuration: TopicsConfiguration
-    vocabulary: tuple[str, ...]
-    record: dict[str, Any]
-
-
-VOCABULARY = "vocabulary.json"
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder holds a run of any kind."""
-    return (path / CONFIGURATION).is_file()
-
-
-def open_topics(path: Path) -> TopicsRun:
-    """Read what a run of topics is.
-
-    Raises:
-        InputError: If the folder doesn't exist, is no run of topics, or is damaged.
-    """
-    if not path.exists():
-        raise InputError(f"{path} does not exist: name a run's folder (tighter topics prints it)")
-    if not is_run(path):
-        raise InputError(f"{path} is no run: it holds no {CONFIGURATION}")
-    record = read_object(path / CONFIGURATION)
-    if record.get("kind") != KIND:
-        raise InputError(f"{path} is a run of tighter train, and not one of tighter topics")
-    try:
-        configuration = TopicsConfiguration.from_dict(record["configuration"])
-    except (InputError, KeyError) as error:
-        raise InputError(f"{path / CONFIGURATION} is damaged: {error}") from None
-    words = read_object(path / VOCABULARY).get("words")
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{path / VOCABULARY} is damaged: it holds no list of words")
-    return TopicsRun(path, configuration, tuple(words), record)
-
-
-def read_corpus(data: TextsConfiguration) -> Corpus:
-    """The corpus that a configuration speaks of.
-
-    Raises:
-        InputError: If it can't be read, or nothing can be learned from it.
-    """
-    counted = [source for source in data.sources if Path(source).suffix.lower() == COUNTS_SUFFIX]
-    if not counted:
-        if data.vocabulary is not None:
-            raise InputError("--vocabulary is about counts (.npz), and texts make their own")
-        documents = read_documents(data.sources, column=data.column)
-        return count_words(documents, data.tokenizing)
-    if len(data.sources) > 1:
-        raise InputError(f"{counted[0]} is a corpus of its own: name it alone")
-    if data.column is not None:
-        raise InputError(f"--column is about tables, and {counted[0]} holds counts: leave it out")
-    return read_counts(counted[0], data.vocabulary)
-
-
-def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict)
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return flat
+def _rebuilt(kind: Any, content: Any) -> Any:
+    """A frozen dataclass, and those in it, from what JSON makes of them."""
+    hints = typing.get_type_hints(kind)
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+    for name in values:
+        if dataclasses.is_dataclass(hints[name]):
+            values[name] = _rebuilt(hints[name], values[name])
+    return kind(**values)

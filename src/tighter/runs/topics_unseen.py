@@ -15,11 +15,11 @@ from tighter.data import write_table
 from tighter.data.corpus import Corpus, count_words
 from tighter.data.counts import COUNTS_SUFFIX, read_counts
 from tighter.data.text import read_documents
-from tighter.runs.folder import write_json
-from tighter.runs.topics import load_topics, proportions
-from tighter.runs.topics_configuration import TopicsRun
+from tighter.runs.build import load_model
+from tighter.runs.folder import RunFolder, write_json
+from tighter.runs.topics import proportions
 
-_TOLD, _LEAST = 3, 0.05
+_SHOWN, _LEAST = 3, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Unseen:
         return int(np.isnan(self.proportions[:, 0]).sum())
 
     @property
-    def told(self) -> str:
+    def coverage(self) -> str:
         """What the vocabulary doesn't know, in words."""
         line = f"{self.num_unknown} of {self.num_words} words are not in the run's vocabulary"
         if self.num_empty:
@@ -76,7 +76,7 @@ class Unseen:
             if math.isnan(row[0]):
                 made.append(f"{place}: no word of the vocabulary")
                 continue
-            order = np.argsort(-row, kind="stable")[:_TOLD]
+            order = np.argsort(-row, kind="stable")[:_SHOWN]
             parts = [
                 f"{100 * row[topic]:.0f} % topic {topic + 1} ({self.words[topic]})"
                 for rank, topic in enumerate(order)
@@ -87,7 +87,7 @@ class Unseen:
 
 
 def transform_texts(
-    run: TopicsRun, sources: tuple[str, ...], *, column: str | None = None
+    run: RunFolder, sources: tuple[str, ...], *, column: str | None = None
 ) -> Unseen:
     """Posterior means of the topics' proportions in unseen texts.
 
@@ -103,7 +103,7 @@ def transform_texts(
     """
     order, words = _order(run)
     corpus, places = _counted(run, sources, column)
-    made = proportions(load_topics(run), corpus.counts)[:, order]
+    made = proportions(load_model(run), corpus.counts)[:, order]
     rows = dict(zip(corpus.places, made, strict=True))
     nothing = np.full(len(order), np.nan)
     table = np.stack([rows.get(place, nothing) for place in places])
@@ -128,7 +128,7 @@ def write_proportions(unseen: Unseen, path: Path) -> None:
     write_table(pl.DataFrame({"document": list(unseen.places)} | columns), path)
 
 
-def _order(run: TopicsRun) -> tuple[list[int], tuple[str, ...]]:
+def _order(run: RunFolder) -> tuple[list[int], tuple[str, ...]]:
     """The model's topics in the run's order, the commonest first, and some words of each."""
     file = run.path / "topics.json"
     if not file.exists():
@@ -140,12 +140,12 @@ def _order(run: TopicsRun) -> tuple[list[int], tuple[str, ...]]:
     with reading(file, "{origin} is damaged: {cause}"):
         topics = record["topics"]
         order = [int(topic["component"]) for topic in topics]
-        words = tuple(" ".join(topic["relevant_words"][:_TOLD]) for topic in topics)
+        words = tuple(" ".join(topic["relevant_words"][:_SHOWN]) for topic in topics)
     return order, words
 
 
 def _counted(
-    run: TopicsRun, sources: tuple[str, ...], column: str | None
+    run: RunFolder, sources: tuple[str, ...], column: str | None
 ) -> tuple[Corpus, tuple[str, ...]]:
     """The counts of the run's vocabulary, and the places of all documents."""
     if sources[0].lower().endswith(COUNTS_SUFFIX):
