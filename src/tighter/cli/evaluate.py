@@ -113,7 +113,7 @@ def _scored(
 ) -> tuple[dict[str, Any], list[str]]:
     from tighter.runs.build import kind_of
     from tighter.runs.results import shown_result
-    from tighter.runs.scoring import score
+    from tighter.runs.training_run import score
 
     run, model, splits = measured.run, measured.model, measured.splits
     record = score(

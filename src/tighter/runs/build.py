@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import optax
 
+from tighter._checks import require
 from tighter._errors import InputError
-from tighter.data import Schema, Splits
+from tighter.data import Dataset, Schema, Splits
 from tighter.runs.autoencoder import Autoencoder
 from tighter.runs.configuration import Configuration
 from tighter.runs.diffusion import Diffusion
@@ -27,6 +28,7 @@ __all__ = [
     "build_transform",
     "check_autoencoder",
     "check_counts",
+    "check_same_shape",
     "check_seed",
     "kind_of",
     "load_model",
@@ -103,3 +105,16 @@ def check_autoencoder(configuration: Any, what: str) -> None:
     unfit = kind_of(configuration).unfit
     if unfit:
         raise InputError(f"{what} is for autoencoders, and {unfit}")
+
+
+def check_same_shape(data: Dataset, run: RunFolder) -> None:
+    """Refuse examples of another shape than those that a run was trained on.
+
+    Raises:
+        InputError: If theirs is another.
+    """
+    require(
+        data.shape == run.shape,
+        f"the data's examples have shape {data.shape} and the run was trained on {run.shape}: "
+        "the data has changed",
+    )

@@ -34,13 +34,13 @@ from tighter.runs.build import (
     build_data,
     build_transform,
     check_autoencoder,
+    check_same_shape,
     check_seed,
     load_model,
 )
 from tighter.runs.folder import RunFolder, check_writable, open_run
 from tighter.runs.kind import Announce, error_of_mean, error_of_median, monte_carlo_error
 from tighter.runs.results import store_result
-from tighter.runs.scoring import check_same_shape
 
 # Of the ELBO taken apart, in nats.
 _TERMS = (

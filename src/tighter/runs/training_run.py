@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 
+from tighter._checks import require
 from tighter._files import sealed
 from tighter._lock import alone_in
+from tighter.data import Dataset
 from tighter.objectives.objective import Objective
-from tighter.runs.build import kind_of
+from tighter.runs.build import check_same_shape, check_seed, kind_of
 from tighter.runs.folder import (
     CONFIGURATION,
     RunFolder,
@@ -25,8 +26,7 @@ from tighter.runs.folder import (
     versions,
     write_json,
 )
-from tighter.runs.kind import Prepared
-from tighter.runs.scoring import score
+from tighter.runs.kind import Announce, Effort, Prepared
 from tighter.runs.topics_configuration import TOPICS
 from tighter.training import FitResult, check_numbers, fit
 
@@ -55,7 +55,7 @@ def train(
     *,
     resume: bool = False,
     command: str = "",
-    announce: Callable[[str], None] = lambda line: None,
+    announce: Announce = lambda line: None,
     show_progress: bool | None = None,
 ) -> Outcome:
     """Train, score on the test set, store what a report is drawn from.
@@ -128,6 +128,48 @@ def train(
             announce(f"note: {path} was finished before, all {epochs} epochs; it is scored again")
         evaluation = score(result.best_model, prepared.test, run, announce=announce)
         return Outcome(run, result, evaluation, kind.draw(run, result.best_model, prepared.data))
+
+
+def score(
+    model: Any,
+    test: Any,
+    run: RunFolder,
+    *,
+    num_samples: int | None = None,
+    num_examples: int | None = None,
+    seed: int | None = None,
+    which: str = "best",
+    announce: Announce = lambda line: None,
+) -> dict[str, Any]:
+    """Estimate the test log-likelihood of a run's model and store it in the run's folder.
+
+    Args:
+        model: The trained model.
+        test: The test examples.
+        run: Where to store the record.
+        num_samples: Draws an example; the configuration's if left out.
+        num_examples: Test examples, the first ones; the configuration's if left out.
+        seed: Of binarization and draws; the configuration's if left out.
+        which: Which parameters these are, "best" or "last", for the record.
+        announce: Told what is going on.
+
+    Returns:
+        The record, in nats a datum.
+    """
+    if isinstance(test, Dataset):
+        check_same_shape(test, run)
+        require(
+            test.schema == run.schema,
+            "the data's columns are not those that the run was trained on: the data has changed",
+        )
+    configuration = run.configuration
+    effort = Effort(
+        num_samples or configuration.evaluation.num_samples,
+        min(num_examples or configuration.evaluation.num_examples, len(test)),
+        check_seed(configuration.training.seed if seed is None else seed),
+        which,
+    )
+    return kind_of(configuration).score(model, test, run, effort, announce)
 
 
 def new_run_path(configuration: Any) -> Path:
