@@ -22,9 +22,8 @@ from benchmarks.training_step import ADAM, ours
 from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
-from tighter.runs.build import build_data, build_transform
+from tighter.runs.build import build_data, build_transform, load_model
 from tighter.runs.folder import open_run
-from tighter.runs.build import load_model
 
 BATCH, STEPS = 100, 8
 
