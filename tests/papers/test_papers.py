@@ -1,8 +1,11 @@
 """Every paper says what it is, refuses what it doesn't take, and can be drawn."""
 
+import ast
 import importlib
 import inspect
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +31,18 @@ def test_what_each_says_and_has(name, tmp_path):
         module.draw(tmp_path)
 
 
+@pytest.mark.parametrize("file", sorted(Path("papers").glob("*.py")), ids=lambda file: file.stem)
+def test_public_names_alone(file):
+    """A paper is written as a user would write it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tighter"):
+            names = [*node.module.split("."), *(name.name for name in node.names)]
+            assert not any(name.startswith("_") for name in names), names
+            assert node.module.split(".")[1:2] not in (["runs"], ["report"], ["cli"])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert not (node.value.id in ("tt", "distributions") and node.attr.startswith("_"))
+
+
 def test_settings_that_a_paper_does_not_take():
     from papers import gradients, surgery
 
@@ -48,3 +63,11 @@ def test_without_a_clone_one_line_says_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["tighter.cli.reproduce"], "CLONE", tmp_path)
     with pytest.raises(tt.InputError, match=r"clone .* `uv run tighter reproduce`"):
         find_papers()
+
+
+def test_another_package_can_add_some(monkeypatch):
+    def entry_points(*, group):
+        return [metadata.EntryPoint("mine", "papers.snr", group)]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    assert find_papers() == {**PAPERS, "mine": "papers.snr"}
