@@ -49,7 +49,7 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
         dynamic = [eqx.is_array(leaf) for leaf in leaves]
         static = [None if array else leaf for array, leaf in zip(dynamic, leaves, strict=True)]
         arrays = [leaf for array, leaf in zip(dynamic, leaves, strict=True) if array]
-        shapes = tuple((a.shape, a.dtype, getattr(a, "weak_type", False)) for a in arrays)
+        shapes = tuple((a.shape, a.dtype, jax.typeof(a).weak_type) for a in arrays)
 
         def filed(program: Any) -> Any:
             # Static fields are compared as they are told, too: 1 equals True, and 0.0 equals -0.0.

@@ -58,6 +58,7 @@ class ModelHooks:
         log_joint: x -> (z -> log p(x, z)), of one example, in nats.
         posterior: x -> q(z|x), of one example.
         prior: p(z); None where there is none, or none that is known without an example.
+        prior_family: The family that the prior is of; None where it is of none.
         likelihood: z -> p(x|z); None where there is none of z alone.
         log_likelihood: x -> (z -> log p(x|z)), in nats; None where it isn't known apart.
         completion: x -> `Completion`, how missing entries are filled in; None where they can't be.
@@ -72,6 +73,7 @@ class ModelHooks:
     log_joint: Callable[[Any], LogDensity]
     posterior: Callable[[Any], Any]
     prior: Any = None
+    prior_family: Any = None
     likelihood: Callable[[Any], Any] | None = None
     log_likelihood: Callable[[Any], LogDensity] | None = None
     completion: Callable[[Any], Any] | None = None

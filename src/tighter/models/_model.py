@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PyTree
 
 from tighter._protocols import ModelHooks
 from tighter.distributions import draw
-from tighter.models.observations import Missing
+from tighter.models.observations import Missing, Observation
 
 
 class Completion(NamedTuple):
@@ -53,27 +53,6 @@ class LatentVariableModel(ModelHooks, eqx.Module):
     @abc.abstractmethod
     def log_joint(self, x: Array) -> Callable[[PyTree], Array]:
         """Z -> log p(x, z), in nats."""
-
-    @property
-    def origin(self) -> Any:
-        """What is taken from examples in double precision, so that single can tell them apart.
-
-        That of the observation family, where there is one.
-        """
-        observation = getattr(self, "observation", None)
-        return 0.0 if observation is None else observation.origin
-
-    def moved(self, by: Any) -> Any:
-        """The model of examples + by, with the same densities."""
-        observation = getattr(self, "observation", None)
-        if observation is None:
-            return self
-        return dataclasses.replace(self, observation=observation.moved(by))
-
-    @property
-    def takes_missing(self) -> bool:
-        """Whether entries of x may be missing (NaN)."""
-        return isinstance(getattr(self, "observation", None), Missing)
 
     def log_prior(self, x: Any) -> Callable[[PyTree], Array]:
         """The function z -> log p(z), in nats; log p(z|c) where the example brings a context c."""
@@ -116,6 +95,26 @@ class LatentVariableModel(ModelHooks, eqx.Module):
             An array of the shape of x.
         """
         return self.likelihood_mean(draw(self.posterior(x), key=key))
+
+
+class ObservationHooks(ModelHooks):
+    """The hooks of a model whose x is of one observation family."""
+
+    observation: Observation
+
+    @property
+    def origin(self) -> Any:
+        """That of the observation family."""
+        return self.observation.origin
+
+    def moved(self: Any, by: Any) -> Any:
+        """The model of examples + by, with the same densities."""
+        return dataclasses.replace(self, observation=self.observation.moved(by))
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether entries of x may be missing (NaN)."""
+        return isinstance(self.observation, Missing)
 
 
 class ModelOnVAE(LatentVariableModel):

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from tighter._errors import InputError
 from tighter._programs import compiled
+from tighter._protocols import as_model
 from tighter.distributions import draw
 from tighter.models.priors.mixture import MixturePrior
 
@@ -39,7 +40,7 @@ def cluster(
     Example:
         >>> clustering_accuracy(labels, cluster(model, xs, key=jax.random.key(0)))
     """
-    prior = getattr(model, "prior_family", None)
+    prior = as_model(model).prior_family
     if not isinstance(prior, MixturePrior):
         raise InputError(
             f"clusters are the components of a mixture prior, and this {type(model).__name__}'s "

@@ -20,7 +20,7 @@ from tighter.distributions import Posterior, draw
 from tighter.models._composition import latent_families
 from tighter.models._contexts import flat, halves, one_hot, parts_of
 from tighter.models._initialization import check_fit, start_of
-from tighter.models._model import LatentVariableModel
+from tighter.models._model import LatentVariableModel, ObservationHooks
 from tighter.models._space import Space
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
@@ -53,7 +53,7 @@ class GivenContext(eqx.Module):
         return DiagonalGaussian().distribution(self.network(context))
 
 
-class ConditionalVAE(LatentVariableModel):
+class ConditionalVAE(ObservationHooks, LatentVariableModel):
     r"""Variational autoencoder of x given a context c; an example is {"x": …, "context": …}.
 
     $p(x, z \mid c) = p(z \mid c)\, p(x \mid z, c)$ with the posterior $q(z \mid x, c)$; bounds are

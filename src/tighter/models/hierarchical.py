@@ -23,7 +23,7 @@ from tighter.models._gaussian_layers import (
     Latents,
 )
 from tighter.models._initialization import check_fit, start_of
-from tighter.models._model import LatentVariableModel
+from tighter.models._model import LatentVariableModel, ObservationHooks
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.mlp import MLP
 from tighter.models.networks.table import started_decoder, started_encoder
@@ -165,7 +165,7 @@ class Ladder(LayeredEncoder):
         return Ladder((trunk, *trunks), (head, *heads), self.activation)
 
 
-class HierarchicalVAE(LatentVariableModel):
+class HierarchicalVAE(ObservationHooks, LatentVariableModel):
     r"""Variational autoencoder with L layers of latents, z = {"z1": …, …, "zL": …}; z1 next to x.
 
     $p(x, z) = \mathrm N(z_L; 0, I) \prod_{l<L} \mathrm N(z_l; \mu_l(z_{l+1}),

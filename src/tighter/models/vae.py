@@ -17,7 +17,7 @@ from tighter._names import unknown
 from tighter.distributions import Posterior
 from tighter.models._composition import latent_families
 from tighter.models._initialization import check_fit, start_of
-from tighter.models._model import Completion, LatentVariableModel
+from tighter.models._model import Completion, LatentVariableModel, ObservationHooks
 from tighter.models._space import Space
 from tighter.models.networks._layers import ACTIVATIONS
 from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
@@ -26,7 +26,7 @@ from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
 from tighter.models.priors.table import PriorFamily, StandardNormal
 
 
-class VAE(LatentVariableModel):
+class VAE(ObservationHooks, LatentVariableModel):
     r"""Variational autoencoder: z from a prior, x|z from a decoder, z|x from an encoder.
 
     $p(x, z) = p(z)\, p(x \mid \text{decoder}(z))$ and $q(z \mid \text{encoder}(x))$, each of a

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
+from numpyro.distributions import Distribution
 
 from tighter._examples import admitted, restored
 from tighter._programs import compiled
@@ -75,6 +76,6 @@ def _codes(labels: np.ndarray) -> np.ndarray:
 
 def _center(posterior: Any) -> Array:
     """The posterior's mean; of a flow, which has none in closed form, the mean of some draws."""
-    if hasattr(posterior, "mean"):
+    if isinstance(posterior, Distribution):
         return posterior.mean
     return jnp.mean(posterior.sample(jax.random.key(0), (_DRAWS,)), axis=0)

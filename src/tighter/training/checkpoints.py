@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -114,9 +115,12 @@ class Checkpoints:
         # Every array is written twice, and Orbax has some ten files of its own.
         size = 2 * sum(array.nbytes for array in arrays.values()) + len(json.dumps(info))
         self.directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=self.directory) as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + 1024 * len(arrays))
+        # Not every system has it.
+        with (
+            tempfile.TemporaryFile(dir=self.directory) as file,
+            contextlib.suppress(AttributeError),
+        ):
+            os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + 1024 * len(arrays))
 
     def restore(self, like: dict[str, Array]) -> Restored | None:
         """The newest sound checkpoint; damaged ones are named, deleted, and passed over.
@@ -181,5 +185,6 @@ def _digest(arrays: dict[str, Array], info: dict[str, Any]) -> str:
 
 def _reason(error: Exception) -> str:
     """What was wrong, in the first line of the error."""
-    told = getattr(error, "strerror", None) or str(error)  # of an OSError, without its number
-    return told.splitlines()[0][:200] if told else type(error).__name__
+    of_system = error.strerror if isinstance(error, OSError) else None  # without its number
+    text = of_system or str(error)
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -9,9 +9,7 @@ from types import FrameType, TracebackType
 
 # One wish may come as several signals: `timeout` and `uv run` both pass theirs on.
 _SECONDS_OF_ONE_WISH = 0.5
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+_SIGNALS = [number for number in signal.Signals if number.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 
 
 class Interruption:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -15,6 +15,15 @@ from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 from tighter.training.steps import Trainable, all_finite, training_bounds
+
+
+@runtime_checkable
+class _OfKnownTerms(Protocol):
+    """A bound that is of terms of its own."""
+
+    def terms(self, model: Any, xs: Any, *, key: Key[Array, ""]) -> Any:
+        """A named tuple of numbers, one an example each."""
+        ...
 
 
 def explain(
@@ -79,9 +88,8 @@ def _bad_terms(
     model: Any, objective: Trainable, xs: Array, key: Key[Array, ""]
 ) -> dict[str, Bool[Array, " batch"]]:
     """For each term, from the data on, which examples have a draw where it is not finite."""
-    own: Any = getattr(objective, "terms", None)  # of a bound that knows them
-    if own is not None:
-        told = {"data": xs, **own(model, xs, key=key)._asdict()}
+    if isinstance(objective, _OfKnownTerms):
+        told = {"data": xs, **objective.terms(model, xs, key=key)._asdict()}
         return {name: _not_finite(term) for name, term in told.items()}
     from tighter.models import LatentVariableModel  # late: only a failure asks
 
