@@ -15,7 +15,7 @@ from PIL import Image
 
 from tighter.bounds import BOUNDS
 from tighter.gradients import ESTIMATORS
-from tighter.training.metrics import Metrics
+from tighter.training.record import Metrics
 
 FILES = [
     "best.safetensors",

@@ -11,7 +11,7 @@ from scipy.special import gammaln
 
 from tighter.runs.folder import open_run
 from tighter.runs.topics import read_corpus, rows
-from tighter.training.metrics import Metrics
+from tighter.training.record import Metrics
 
 THEMES = {
     "sea": ["wave", "ship", "harbor", "sail", "anchor", "tide", "fish", "captain"],

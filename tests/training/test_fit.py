@@ -260,8 +260,8 @@ def with_nan(xs):
     ("message", "changes"),
     [
         (r"batch of 44 is larger than the data of 43", {"batch_size": 44}),
-        (r"at least 1, got 3 and 0", {"batch_size": 0}),
-        (r"at least 1, got 0 and 10", {"num_epochs": 0}),
+        (r"batch_size is a whole number of at least 1, got 0", {"batch_size": 0}),
+        (r"num_epochs is a whole number of at least 1, got 0", {"num_epochs": 0}),
         (r"needs the directory", {"resume": True}),
     ],
     ids=["large batch", "zero batch", "zero epochs", "resume nowhere"],

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tighter.training.interruption import Interruption
-from tighter.training.metrics import Metrics
+from tighter.training.record import Metrics
 
 
 def later(monkeypatch, seconds):

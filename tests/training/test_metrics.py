@@ -6,7 +6,7 @@ import math
 import pytest
 
 import tighter as tt
-from tighter.training.metrics import Metrics
+from tighter.training.record import Metrics
 
 
 def filled(path, epochs=3) -> Metrics:

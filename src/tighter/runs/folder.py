@@ -19,7 +19,7 @@ from tighter._lock import alone_in
 from tighter.data import Schema
 from tighter.runs.configuration import Configuration
 from tighter.runs.topics_configuration import TOPICS, TopicsConfiguration
-from tighter.training.checkpoints import achieved_in
+from tighter.training.record import achieved_in
 
 CONFIGURATION = "configuration.json"
 VOCABULARY = "vocabulary.json"

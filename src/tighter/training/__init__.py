@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tighter.training.arrays import load_parameters, save_parameters
-from tighter.training.examples import check_numbers
-from tighter.training.fit import FitResult, fit
+from tighter.training.fit import FitResult, check_numbers, fit
 from tighter.training.steps import Trainable
 
 if TYPE_CHECKING:

@@ -42,10 +42,10 @@ def with_arrays(tree: Tree, arrays: Mapping[str, Any]) -> Tree:
                 f"in it, {arrays[name].dtype}{arrays[name].shape} in the file"
             )
     dynamic, static = eqx.partition(tree, eqx.is_array)
-    flat, structure = jax.tree.flatten(dynamic)
-    assert len(flat) == len(expected)
-    replaced = [jax.numpy.asarray(arrays[name]) for name in expected]
-    return eqx.combine(jax.tree.unflatten(structure, replaced), static)
+    places, structure = jax.tree.flatten(dynamic)
+    assert len(places) == len(expected)
+    replaced = jax.tree.unflatten(structure, [jax.numpy.asarray(arrays[name]) for name in expected])
+    return eqx.combine(replaced, static)
 
 
 def digest(arrays: Mapping[str, Any]) -> str:

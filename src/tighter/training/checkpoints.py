@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib
 import json
 import logging
 import os
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -23,13 +23,6 @@ from tighter.training.arrays import digest
 _OVERHEAD = 256 * 1024  # bytes of a checkpoint beside its arrays
 
 logger = logging.getLogger(__name__)
-
-
-def achieved_in(directory: Path) -> bool:
-    """Whether a run's folder holds anything that training came to."""
-    found = [directory / "metrics.jsonl", directory / "best.safetensors"]
-    found += directory.glob("checkpoints/[0-9]*")
-    return any(file.exists() and file.stat().st_size > 0 for file in found)
 
 
 class Restored(NamedTuple):
@@ -49,16 +42,14 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The newest checkpoints of a run, written by Orbax to a folder of their own.
+    """The two newest checkpoints of a run, written by Orbax to a folder of their own.
 
     Args:
         directory: Where they lie; made when the first one is written.
-        keep: How many to keep.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 2):
-        self.directory = Path(directory).resolve()
-        self.keep = keep
+    def __init__(self, directory: Path):
+        self.directory = directory.resolve()
         # Orbax takes half a second to import: beside the compiler, until it is asked for.
         threading.Thread(target=importlib.import_module, args=("orbax.checkpoint",)).start()
 
@@ -71,11 +62,9 @@ class Checkpoints:
         # What Orbax complains of reaches us as an exception as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         options = self._ocp.CheckpointManagerOptions(
-            max_to_keep=self.keep,
-            enable_async_checkpointing=False,
-            create=True,
+            max_to_keep=2, enable_async_checkpointing=False, create=True,
             cleanup_tmp_directories=True,
-        )
+        )  # fmt: skip
         return self._ocp.CheckpointManager(self.directory, options=options)
 
     def steps(self) -> list[int]:
@@ -93,12 +82,10 @@ class Checkpoints:
             return
         info = {**info, "sha256": _digest(arrays, info)}
         args = self._ocp.args
+        parts = args.Composite(state=args.StandardSave(arrays), info=args.JsonSave(info))
         try:
             self._reserve(arrays, info)
-            self._manager.save(
-                step,
-                args=args.Composite(state=args.StandardSave(arrays), info=args.JsonSave(info)),
-            )
+            self._manager.save(step, args=parts)
         except Exception as error:
             before = f"that of step {steps[-1]} is kept" if steps else "there is none before it"
             raise InputError(
@@ -115,12 +102,10 @@ class Checkpoints:
         # Every array is written twice, and Orbax has some ten files of its own.
         size = 2 * sum(array.nbytes for array in arrays.values()) + len(json.dumps(info))
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Not every system has it.
-        with (
-            tempfile.TemporaryFile(dir=self.directory) as file,
-            contextlib.suppress(AttributeError),
-        ):
-            os.posix_fallocate(file.fileno(), 0, size + _OVERHEAD + 1024 * len(arrays))
+        size += _OVERHEAD + 1024 * len(arrays)
+        with tempfile.TemporaryFile(dir=self.directory) as file:
+            if sys.platform not in ("darwin", "win32"):  # which can't
+                os.posix_fallocate(file.fileno(), 0, size)
 
     def restore(self, like: dict[str, Array]) -> Restored | None:
         """The newest sound checkpoint; damaged ones are named, deleted, and passed over.
@@ -137,14 +122,10 @@ class Checkpoints:
         warnings: list[str] = []
         args = self._ocp.args
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
+        parts = args.Composite(state=args.StandardRestore(abstract), info=args.JsonRestore())
         for step in reversed(self.steps()):
             try:
-                found: Any = self._manager.restore(
-                    step,
-                    args=args.Composite(
-                        state=args.StandardRestore(abstract), info=args.JsonRestore()
-                    ),
-                )
+                found: Any = self._manager.restore(step, args=parts)
                 info = dict(found.info)
                 stated = info.pop("sha256")
                 if stated != _digest(found.state, info):
@@ -179,8 +160,8 @@ class Checkpoints:
 
 def _digest(arrays: dict[str, Array], info: dict[str, Any]) -> str:
     """Of all that is read: the arrays and the numbers beside them."""
-    told = f"{digest(arrays)} {json.dumps(info, sort_keys=True)}"
-    return hashlib.sha256(told.encode()).hexdigest()
+    content = f"{digest(arrays)} {json.dumps(info, sort_keys=True)}"
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _reason(error: Exception) -> str:

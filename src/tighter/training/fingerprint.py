@@ -7,12 +7,17 @@ import functools
 import re
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 
 from tighter.training.arrays import digest
+
+
+@runtime_checkable
+class _NamedTuple(Protocol):
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 def made_of(thing: Any, within: tuple[int, ...] = ()) -> str:
@@ -28,7 +33,7 @@ def made_of(thing: Any, within: tuple[int, ...] = ()) -> str:
     if id(thing) in within:
         return "itself"
 
-    def told(name: str, named: Mapping[Any, Any], unnamed: Iterable[Any] = ()) -> str:
+    def parts_of(name: str, named: Mapping[Any, Any], unnamed: Iterable[Any] = ()) -> str:
         deeper = (*within, id(thing))
         parts = [made_of(part, deeper) for part in unnamed]
         parts += [f"{key}={made_of(part, deeper)}" for key, part in named.items()]
@@ -45,25 +50,25 @@ def made_of(thing: Any, within: tuple[int, ...] = ()) -> str:
         held = {name: cell.cell_contents for name, cell in filled}
         numbers = [number for number in thing.__code__.co_consts if isinstance(number, float)]
         defaults = [*(thing.__defaults__ or ()), *numbers]
-        return told(name, held | (thing.__kwdefaults__ or {}), defaults)
+        return parts_of(name, held | (thing.__kwdefaults__ or {}), defaults)
     if isinstance(thing, types.MethodType):
-        return told(name, {}, [thing.__self__])
+        return parts_of(name, {}, [thing.__self__])
     if isinstance(thing, functools.partial):
-        return told("partial", thing.keywords, [thing.func, *thing.args])
+        return parts_of("partial", thing.keywords, [thing.func, *thing.args])
     if isinstance(thing, types.ModuleType):
         return thing.__name__
     if isinstance(thing, Mapping):
-        return told("", thing)
+        return parts_of("", thing)
     if isinstance(thing, list | tuple):
-        named = getattr(thing, "_asdict", dict)()
-        return told(name if named else "", named, () if named else thing)
+        named = thing._asdict() if isinstance(thing, _NamedTuple) else {}
+        return parts_of(name if named else "", named, () if named else thing)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        names = [field.name for field in dataclasses.fields(thing) if hasattr(thing, field.name)]
-        return told(name, {field: getattr(thing, field) for field in names})
+        fields = [field.name for field in dataclasses.fields(thing) if field.name in dir(thing)]
+        return parts_of(name, {field: getattr(thing, field) for field in fields})
     if isinstance(thing, float):  # a schedule's 10 steps are 10.0 once it was called
         return repr(thing).removesuffix(".0")
     if type(thing).__repr__ is object.__repr__:  # which says nothing but an address
-        return told(name, getattr(thing, "__dict__", {}))
+        return parts_of(name, vars(thing) if "__dict__" in dir(thing) else {})
     return re.sub(r" at 0x[0-9a-f]+", "", repr(thing))
 
 

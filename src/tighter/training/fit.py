@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import math
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter._examples import admitted, check_one_device, moved_back
 from tighter._lock import alone_in
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.objectives.objective import Objective
-from tighter.training.arrays import digest, named_arrays, save_parameters, with_arrays
-from tighter.training.checkpoints import Checkpoints, achieved_in
-from tighter.training.examples import check_numbers, leading_size, named_parts
-from tighter.training.fingerprint import differences, made_of
+from tighter.training.arrays import digest
+from tighter.training.fingerprint import made_of
 from tighter.training.interruption import Interruption
-from tighter.training.metrics import Metrics
 from tighter.training.non_finite import explain
 from tighter.training.progress import ProgressDisplay
+from tighter.training.record import Best, RunRecord
 from tighter.training.steps import (
     GradientTransformation,
-    State,
     Steps,
     Trainable,
     Transform,
     keys_of,
+    leading_size,
 )
 
 _SECONDS_A_CHUNK = 0.5
@@ -74,13 +71,6 @@ class FitResult:
         for name in ("bound", "validation_bound"):
             parts += [f"last {name} {quantity(last[name])} nats"] if name in last else []
         return summary(self, *parts, f"best epoch {self.best_epoch}")
-
-
-@dataclasses.dataclass
-class _Best:
-    arrays: PyTree
-    bound: float = -math.inf
-    epoch: int = 0
 
 
 def fit(
@@ -146,226 +136,158 @@ def fit(
         ...                 batch_size=100, key=jax.random.key(0))
     """
     check_one_device(model, "model")
-    scalars = as_model(model).minibatch_log_joint is not None
+    of_whole_set = as_model(model).minibatch_log_joint is not None
     given = model
-    model, xs, origin = admitted(model, data, "data", scalars=scalars)
+    model, xs, origin = admitted(given, data, "data", scalars=of_whole_set)
     held_out = None
     if validation is not None:
-        held_out = admitted(given, validation, "validation", scalars=scalars).xs
+        held_out = admitted(given, validation, "validation", scalars=of_whole_set).xs
+    num_examples = leading_size(xs)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
-    if held_out is not None and scalars:
-        raise InputError(
-            f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
-            "bound of other data says nothing: leave validation out, and measure the predictive "
-            "density of held-out data"
-        )
-    if scalars:
-        _check_minibatches(objective, batch_size, leading_size(xs))
+    if of_whole_set:
+        _check_minibatches(model, objective, held_out, batch_size, num_examples)
+    per_epoch = num_examples // batch_size
+    num_steps = num_epochs * per_epoch
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
-    num_examples = leading_size(xs)
-    last = jnp.asarray(num_epochs * (num_examples // batch_size))
-    steps = Steps(static, objective, optimizer, transform, batch_size, last, keys_of(key), average)
-    fingerprint = {}
-    if directory is not None:
-        fingerprint = {
-            "format": _FORMAT,
-            "objective": made_of(objective),
-            "optimizer": made_of(optimizer),
-            "model": made_of(static),
-            "transform": made_of(transform),
-            "batch_size": batch_size,
-            "num_epochs": num_epochs,
-            "average": average,
-            "key": np.asarray(jax.random.key_data(key)).tolist(),
-            "data": digest(named_parts(xs)),
-            "validation": None if held_out is None else digest(named_parts(held_out)),
-        }
-    with contextlib.nullcontext() if directory is None else alone_in(Path(directory)):
-        run = _Run(directory, fingerprint, origin, resume=resume)
-        return _trained(
-            run, steps, arrays, xs, held_out,
-            num_epochs=num_epochs, checkpoint_seconds=checkpoint_seconds,
-            show_progress=show_progress,
-        )  # fmt: skip
+    steps = Steps(
+        static, objective, optimizer, transform, batch_size, jnp.asarray(num_steps), keys_of(key),
+        average,
+    )  # fmt: skip
+    folder = None if directory is None else Path(directory)
+
+    def store() -> tuple[Any, Any]:
+        """Keep the state, and the parameters of the last model and of the best."""
+        record.save(state, best)
+        last, best_model = (
+            moved_back(eqx.combine(arrays, static), origin)
+            for arrays in (state.reported, best.arrays)
+        )
+        record.save_models(last=last, best=best_model)
+        return last, best_model
+
+    with contextlib.nullcontext() if folder is None else alone_in(folder):
+        fingerprint = {} if folder is None else _fingerprint(steps, key, xs, held_out, num_epochs)
+        record = RunRecord(folder, fingerprint, resume=resume)
+        state, best = record.restore(steps.initial(arrays), Best(arrays))
+        first = step = int(state.step)
+        on_device, validation = jax.tree.map(jnp.asarray, (xs, held_out))
+        pace, order = 0.0, None  # seconds a step, 0 while it is unknown
+        with (
+            Interruption() as interruption,
+            ProgressDisplay(num_epochs, num_steps, step, show=show_progress) as progress,
+        ):
+            while step < num_steps and not interruption.requested:
+                start, began, epoch = step, time.monotonic(), step // per_epoch + 1
+                if order is None or step % per_epoch == 0:
+                    order = jnp.asarray(steps.order(epoch - 1, num_examples))
+                chunk = max(1, int(_SECONDS_A_CHUNK / pace)) if pace else 1
+                until = min(step + chunk, epoch * per_epoch)
+                new_state, finite = steps.run(state, on_device, order, jnp.asarray(until))
+                step = int(new_state.step)
+                if not finite:
+                    state = steps.before_fault(state, on_device, order, step)
+                    if int(state.step):
+                        store()
+                    raise explain(steps, state, on_device, kept=record.kept(int(state.step)))
+                state = new_state
+                elapsed, seconds = record.seconds, (time.monotonic() - began) / (step - start)
+                # The first chunk holds the compilation and says nothing of the pace.
+                compiled = start == first
+                pace = 0.0 if compiled else seconds
+                bound = float(state.bound_sum) / (step - (epoch - 1) * per_epoch)
+                if step == epoch * per_epoch:
+                    row = {"epoch": epoch, "step": step, "bound": bound}
+                    reached = bound
+                    if held_out is not None:
+                        compiled |= start < first + per_epoch
+                        reached, error = map(float, steps.mean_bound(state.reported, validation))
+                        row |= {"validation_bound": reached, "validation_error": error}
+                    if reached > best.bound or not math.isfinite(best.bound):
+                        best = Best(state.reported, reached, epoch)
+                    row |= {"steps_per_second": 1 / seconds, "seconds": elapsed}
+                    record.metrics.append(row)
+                progress.update(
+                    step, epoch, bound, record.newest_validation, 1 / seconds, compiled=compiled
+                )
+                record.save(state, best, after_seconds=checkpoint_seconds)
+        last, best_model = store()
+    interrupted, taken = step < num_steps, step - first
+    return FitResult(last, record.metrics.rows, best_model, best.epoch, interrupted, taken)
 
 
-def _trained(
-    run: _Run,
-    steps: Steps,
-    arrays: PyTree,
+def check_numbers(
     xs: PyTree,
     held_out: PyTree,
     *,
     num_epochs: int,
-    checkpoint_seconds: float,
-    show_progress: bool | None,
-) -> FitResult:
-    """Take the steps that the run lacks, and store what is to be stored on the way."""
-    static, objective, num_examples = steps.static, steps.objective, leading_size(xs)
-    per_epoch = num_examples // steps.batch_size
-    num_steps = num_epochs * per_epoch
-    state, best = run.restore(steps.initial(arrays), _Best(arrays))
-    pace, began, saved = 0.0, time.monotonic(), time.monotonic()
-    first = step = int(state.step)
-    on_device = jax.tree.map(jnp.asarray, xs)
-    order, ordered = None, 0
-    device_validation = None if held_out is None else jax.tree.map(jnp.asarray, held_out)
-
-    with (
-        Interruption() as interruption,
-        ProgressDisplay(num_epochs, num_steps, step, show=show_progress) as progress,
-    ):
-        while step < num_steps and not interruption.requested:
-            epoch, start, chunk_began = step // per_epoch + 1, step, time.monotonic()
-            chunk = max(1, int(_SECONDS_A_CHUNK / pace)) if pace else 1
-            until = min(step + chunk, epoch * per_epoch)
-            if order is None or ordered != epoch:
-                order, ordered = jnp.asarray(steps.order(epoch - 1, num_examples)), epoch
-            new_state, finite = steps.run(state, on_device, order, jnp.asarray(until))
-            step = int(new_state.step)
-            if not finite:
-                state = steps.before_fault(state, on_device, order, step)
-                fault = int(state.step)
-                if fault:
-                    run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
-                    run.save_parameters(static, state, best)
-                rows = jnp.asarray(steps.rows_of(fault, num_examples))
-                batch, step_key = steps.batch(on_device, rows, jnp.asarray(fault))
-                raise explain(
-                    eqx.combine(state.arrays, static), objective.at(jnp.asarray(fault)), batch,
-                    rows=rows, num_examples=num_examples, step=fault, kept=run.kept(fault),
-                    key=step_key,
-                )  # fmt: skip
-            state = new_state
-            now = time.monotonic()
-            # The first chunk holds the compilation and says nothing of the pace.
-            measured = (now - chunk_began) / (step - start)
-            compiled = start == first
-            pace = 0.0 if compiled else measured
-            in_epoch = step - (epoch - 1) * per_epoch
-            bound = float(state.bound_sum) / in_epoch
-            if in_epoch == per_epoch:
-                row = {"epoch": epoch, "step": step, "bound": bound}
-                judged = bound
-                if device_validation is not None:
-                    compiled |= start < first + per_epoch
-                    judged, error = map(float, steps.mean_bound(state.judged, device_validation))
-                    row["validation_bound"], row["validation_error"] = judged, error
-                if judged > best.bound or not math.isfinite(best.bound):
-                    best = _Best(state.judged, judged, epoch)
-                row["steps_per_second"] = 1 / measured
-                row["seconds"] = run.seconds_before + now - began
-                run.metrics.append(row)
-            newest = run.metrics.rows[-1].get("validation_bound") if run.metrics.rows else None
-            progress.update(step, epoch, bound, newest, 1 / measured, compiled=compiled)
-            if time.monotonic() - saved >= checkpoint_seconds:
-                run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
-                saved = time.monotonic()
-    run.save(state, best, seconds=run.seconds_before + time.monotonic() - began)
-    run.save_parameters(static, state, best)
-    return FitResult(
-        moved_back(eqx.combine(state.judged, static), run.origin),
-        run.metrics.rows,
-        moved_back(eqx.combine(best.arrays, static), run.origin),
-        best.epoch,
-        interrupted=step < num_steps,
-        steps_taken=step - first,
+    batch_size: int,
+    average: float | None = None,
+) -> None:
+    """Refuse what `fit` can't train on, before anything is written."""
+    num = leading_size(xs)
+    require(
+        average is None or 0 <= average < 1,
+        f"average is the decay of a mean, 0 or more and below 1, got {average}",
+    )
+    check_counts(num_epochs=num_epochs, batch_size=batch_size)
+    require(
+        batch_size <= num,
+        f"a batch of {batch_size} is larger than the data of {num} examples: take a batch_size of "
+        f"at most {num}",
+    )
+    require(
+        num_epochs * (num // batch_size) < 2**31,
+        f"{num_epochs} epochs are more steps than can be counted: give fewer",
+    )
+    ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
+    require(
+        held_out is None or ours == theirs,
+        f"validation examples have shape {theirs}, training examples {ours}",
     )
 
 
-def _check_minibatches(objective: Trainable, batch_size: int, num_examples: int) -> None:
-    """Refuse scaled log weights of a batch inside a bound that is not linear: it is none then."""
+def _check_minibatches(
+    model: Any, objective: Trainable, held_out: PyTree, batch_size: int, num_examples: int
+) -> None:
+    """Refuse what can't be done where the latents belong to the whole data set."""
+    require(
+        held_out is None,
+        f"the latents of {type(model).__name__} belong to the data that it is trained on, so a "
+        "bound of other data says nothing: leave validation out, and measure the predictive "
+        "density of held-out data",
+    )
     if batch_size == num_examples or not isinstance(objective, Objective):
         return
-    if objective.num_samples > 1 and not objective.bound.is_linear:
-        raise InputError(
-            f"{type(objective.bound).__name__} of the scaled log weights of a batch of "
-            f"{batch_size} is no bound on those of all {num_examples} examples: take ELBO(), "
-            f"num_samples=1, or batch_size={num_examples}"
-        )
+    # Scaled log weights of a batch inside a bound that is not linear make none.
+    require(
+        objective.num_samples == 1 or objective.bound.is_linear,
+        f"{type(objective.bound).__name__} of the scaled log weights of a batch of {batch_size} is "
+        f"no bound on those of all {num_examples} examples: take ELBO(), num_samples=1, or "
+        f"batch_size={num_examples}",
+    )
 
 
-class _Run:
-    """The run's folder, or none."""
+def _fingerprint(
+    steps: Steps, key: Key[Array, ""], xs: PyTree, held_out: PyTree, num_epochs: int
+) -> dict[str, Any]:
+    """What a run is made of, as a checkpoint tells it: a run goes on from none but its own."""
 
-    def __init__(
-        self,
-        directory: str | Path | None,
-        fingerprint: dict[str, Any],
-        origin: Any,
-        *,
-        resume: bool,
-    ):
-        self.origin = origin
-        self.directory = None if directory is None else Path(directory)
-        self.fingerprint = fingerprint
-        self.resume = resume
-        self.seconds_before = 0.0
-        self.checkpoints: Checkpoints | None = None
-        if self.directory is None:
-            self.metrics = Metrics(None)
-            if resume:
-                raise InputError("resume=True needs the directory of the run that it is to resume")
-            return
-        self.metrics = Metrics(self.directory / "metrics.jsonl")
-        self.checkpoints = Checkpoints(self.directory / "checkpoints")
-        if not resume and achieved_in(self.directory):
-            raise InputError(
-                f"{directory} already holds a run: resume it (--resume, resume=True), or take "
-                "another folder"
-            )
+    def examples(tree: PyTree) -> str:
+        parts, _ = jax.tree.flatten_with_path(tree)
+        return digest({"x" + jax.tree_util.keystr(path): part for path, part in parts})
 
-    def restore(self, state: State, best: _Best) -> tuple[State, _Best]:
-        if not self.resume or self.checkpoints is None:
-            return state, best
-        held = {"state": state, "best": best.arrays}
-        restored = self.checkpoints.restore(named_arrays(held))
-        if restored is None:
-            self.metrics.restore([])
-            return state, best
-        for warning in restored.warnings:
-            warnings.warn(f"{warning}: going on from that of step {restored.step}", stacklevel=4)
-        differing = differences(restored.info["fingerprint"], self.fingerprint)
-        if differing:
-            raise InputError(f"the run in {self.directory} was another one: {'; '.join(differing)}")
-        held = with_arrays(held, restored.arrays)
-        self.metrics.restore(restored.info["history"])
-        self.seconds_before = restored.info["seconds"]
-        bound = restored.info["best_bound"]
-        epoch = restored.info["best_epoch"]
-        return held["state"], _Best(held["best"], -math.inf if bound is None else bound, epoch)
-
-    def save(self, state: State, best: _Best, *, seconds: float) -> None:
-        if self.checkpoints is None:
-            return
-        info = {
-            "fingerprint": self.fingerprint,
-            "best_bound": best.bound if math.isfinite(best.bound) else None,
-            "best_epoch": best.epoch,
-            "seconds": seconds,
-            "history": self.metrics.rows,
-        }
-        self.checkpoints.save(
-            int(state.step), named_arrays({"state": state, "best": best.arrays}), info
-        )
-
-    def save_parameters(self, static: PyTree, state: State, best: _Best) -> None:
-        if self.directory is None:
-            return
-        save_parameters(
-            self.directory / "last.safetensors",
-            moved_back(eqx.combine(state.judged, static), self.origin),
-        )
-        save_parameters(
-            self.directory / "best.safetensors",
-            moved_back(eqx.combine(best.arrays, static), self.origin),
-        )
-
-    def kept(self, step: int) -> str:
-        if self.directory is None:
-            return "nothing was stored, for want of a directory"
-        if not step:
-            return "nothing was stored, as no step was taken"
-        return f"the state after step {step} is stored in {self.directory}"
+    return {
+        "format": _FORMAT,
+        "objective": made_of(steps.objective),
+        "optimizer": made_of(steps.optimizer),
+        "model": made_of(steps.static),
+        "transform": made_of(steps.transform),
+        "batch_size": steps.batch_size,
+        "num_epochs": num_epochs,
+        "average": steps.average,
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "data": examples(xs),
+        "validation": None if held_out is None else examples(held_out),
+    }

@@ -8,13 +8,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int, Key
+from jaxtyping import Array, Bool, Key, PyTree
 
 from tighter._errors import NonFiniteError
 from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
-from tighter.training.steps import Trainable, all_finite, training_bounds
+from tighter.training.steps import (
+    State,
+    Steps,
+    Trainable,
+    all_finite,
+    leading_size,
+    training_bounds,
+)
 
 
 @runtime_checkable
@@ -26,54 +33,39 @@ class _OfKnownTerms(Protocol):
         ...
 
 
-def explain(
-    model: Any,
-    objective: Trainable,
-    xs: Array,
-    *,
-    rows: Int[Array, " batch"],
-    num_examples: int,
-    step: int,
-    kept: str,
-    key: Key[Array, ""],
-) -> NonFiniteError:
-    """Find the term and the rows.
+def explain(steps: Steps, state: State, data: PyTree, *, kept: str) -> NonFiniteError:
+    """Find the term and the rows of a step that is at fault.
 
     Args:
-        model: The model before the step.
-        objective: What was to be maximized.
-        xs: The step's batch.
-        rows: Which examples of the data they are.
-        num_examples: How many the data are.
-        step: The step, from 0.
+        steps: The steps of the run.
+        state: The state before the step.
+        data: All examples.
         kept: What is left of the run, in words.
-        key: The key of the step's draws.
 
     Returns:
         The error to raise.
     """
+    model = eqx.combine(state.arrays, steps.static)
+    step, num_examples = state.step, leading_size(data)
+    rows = steps.rows_of(int(step), num_examples)
+    xs, key = steps.batch(data, jnp.asarray(rows), step)
+    objective = steps.objective.at(step)
     with jax.debug_nans(False):  # noqa: FBT003
-        terms = {
-            name: np.asarray(bad)
-            for name, bad in _bad_terms(model, objective, _as_examples(model, xs), key).items()
-        }
-    for name, bad in terms.items():
-        if bad.any():
-            places = [str(row) for row in np.asarray(rows)[bad][:5]]
-            more = f" and {bad.sum() - 5} more" if bad.sum() > 5 else ""
-            where = f"the {name}, at rows {', '.join(places)}{more} of the training data"
-            break
-    else:
-        with jax.debug_nans(False):  # noqa: FBT003
+        terms = _bad_terms(model, objective, _as_examples(model, xs), key)
+        found = next(((name, bad) for name, bad in terms.items() if bad.any()), None)
+        if found is not None:
+            places = [str(row) for row in rows[found[1]][:5]]
+            more = f" and {found[1].sum() - 5} more" if found[1].sum() > 5 else ""
+            where = f"the {found[0]}, at rows {', '.join(places)}{more} of the training data"
+        else:
             gradient = eqx.filter_grad(
                 lambda model: jnp.sum(training_bounds(model, objective, xs, num_examples, key=key))
             )(model)
-        of_update = bool(all_finite(eqx.filter(gradient, eqx.is_inexact_array)))
-        where = "the update" if of_update else "the gradient"
-        where += ", with every bound finite"
+            of_update = bool(all_finite(eqx.filter(gradient, eqx.is_inexact_array)))
+            where = f"the {'update' if of_update else 'gradient'}, with every bound finite"
     return NonFiniteError(
-        f"step {step + 1}: a value that is not finite, in {where}; {kept}; try a smaller learning "
-        "rate, or look at these rows"
+        f"step {int(step) + 1}: a value that is not finite, in {where}; {kept}; try a smaller "
+        "learning rate, or look at these rows"
     )
 
 
@@ -85,12 +77,15 @@ def _as_examples(model: Any, xs: Any) -> Any:
 
 
 def _bad_terms(
-    model: Any, objective: Trainable, xs: Array, key: Key[Array, ""]
-) -> dict[str, Bool[Array, " batch"]]:
+    model: Any, objective: Trainable, xs: PyTree, key: Key[Array, ""]
+) -> dict[str, Bool[np.ndarray, " batch"]]:
     """For each term, from the data on, which examples have a draw where it is not finite."""
     if isinstance(objective, _OfKnownTerms):
-        told = {"data": xs, **objective.terms(model, xs, key=key)._asdict()}
-        return {name: _not_finite(term) for name, term in told.items()}
+        known = {"data": xs, **objective.terms(model, xs, key=key)._asdict()}
+        finite: dict[str, Any] = {
+            name: np.isfinite(np.asarray(term)) for name, term in known.items()
+        }
+        return {name: ~part.reshape(len(part), -1).all(axis=1) for name, part in finite.items()}
     from tighter.models import LatentVariableModel  # late: only a failure asks
 
     missing = as_model(model).takes_missing
@@ -99,32 +94,19 @@ def _bad_terms(
         leaves = [x for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
         return jnp.any(jnp.stack([~jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
-    def bad_data(x: Any) -> Bool[Array, ""]:
-        return bad(
-            jax.tree.map(lambda part: jnp.where(jnp.isnan(part), 0, part), x) if missing else x
-        )
-
-    def terms(log_joint_of: Any, x: Any, posterior: Any, key: Any, index: Array) -> Array:
+    def terms(log_joint_of: Any, x: Any, posterior: Any, key: Any) -> Bool[Array, " terms"]:
         z = draw(posterior, key=key)
-        told = [(posterior, z, posterior.log_prob(z))]
+        prior = likelihood = jnp.zeros(())
         if isinstance(model, LatentVariableModel):
-            told += [model.log_prior(x)(z), model.log_likelihood(x)(z)]
-        else:
-            told += [jnp.zeros(()), jnp.zeros(())]
-        flags = jnp.stack([bad_data(x), *(bad(part) for part in (*told, log_joint_of(x)(z)))])
-        return flags[index].astype(float)
+            prior, likelihood = model.log_prior(x)(z), model.log_likelihood(x)(z)
+        of_posterior, log_joint = (posterior, z, posterior.log_prob(z)), log_joint_of(x)(z)
+        if missing:
+            x = jax.tree.map(lambda part: jnp.where(jnp.isnan(part), 0, part), x)
+        return jnp.stack([bad(part) for part in (x, of_posterior, prior, likelihood, log_joint)])
 
     rows = rows_of_batch(model, xs, key=key)
-    draws = jnp.broadcast_to(
-        jnp.arange(objective.num_samples * objective.num_outer),
-        (rows.keys.shape[0], objective.num_samples * objective.num_outer),
-    )
+    num_draws = objective.num_samples * objective.num_outer
+    draws = jnp.broadcast_to(jnp.arange(num_draws), (leading_size(xs), num_draws))
+    flags: Any = np.asarray(rows.evaluate(terms, draws)).any(axis=1)
     names = ("data", "posterior", "prior", "likelihood", "log joint")
-    return {
-        name: jnp.any(rows.evaluate(terms, draws, jnp.full(draws.shape, i, int)) > 0, axis=1)
-        for i, name in enumerate(names)
-    }
-
-
-def _not_finite(term: Array) -> Bool[Array, " batch"]:
-    return ~jnp.all(jnp.isfinite(term.reshape(term.shape[0], -1)), axis=1)
+    return {name: flags[:, i] for i, name in enumerate(names)}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from tighter._progress import SECONDS_BETWEEN_LINES, has_rich
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SECONDS_OF_A_PACE = 2.0
 
 
-class ProgressDisplay:
+class ProgressDisplay(contextlib.ExitStack):
     """Shows epoch, bound, validation bound, steps a second and the time left.
 
     Args:
@@ -27,6 +27,7 @@ class ProgressDisplay:
     """
 
     def __init__(self, num_epochs: int, num_steps: int, start_step: int, *, show: bool | None):
+        super().__init__()
         self._num_epochs, self._num_steps, self._start = num_epochs, num_steps, start_step
         self._terminal = sys.stderr.isatty()
         self._show = self._terminal if show is None else show
@@ -41,31 +42,17 @@ class ProgressDisplay:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self._bar = Progress(
+            epoch, text = (
                 TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(),
-                TextColumn("{task.fields[told]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
+                TextColumn("{task.fields[text]}"),
             )
-            self._bar.start()
+            columns = epoch, BarColumn(), text, TimeRemainingColumn()
+            self._bar = self.enter_context(Progress(*columns, console=Console(stderr=True)))
             self._task = self._bar.add_task(
-                "training",
-                total=self._num_steps,
-                completed=self._start,
-                epoch="…",
-                told="compiling",
-            )
+                "training", total=self._num_steps, completed=self._start, epoch="…",
+                text="compiling",
+            )  # fmt: skip
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def update(
         self,
@@ -93,17 +80,17 @@ class ProgressDisplay:
             self._steady_steps += step - self._last_step
             self._steady_seconds += now - self._last
         self._last, self._last_step = now, step
-        told = f"bound {bound:.2f}"
-        told += "" if validation is None else f"  validation {validation:.2f}"
-        told += f"  {rate:.3g} steps/s"
+        text = f"bound {bound:.2f}"
+        text += "" if validation is None else f"  validation {validation:.2f}"
+        text += f"  {rate:.3g} steps/s"
         place = f"{min(epoch, self._num_epochs)}/{self._num_epochs}"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=step, epoch=place, told=told)
+            self._bar.update(self._task, completed=step, epoch=place, text=text)
         elif self._show and (
             now - self._last_line >= SECONDS_BETWEEN_LINES or step >= self._num_steps
         ):
             self._last_line = now
-            print(f"epoch {place}  {told}{self._left(step)}", file=sys.stderr, flush=True)
+            print(f"epoch {place}  {text}{self._left(step)}", file=sys.stderr, flush=True)
 
     def _left(self, step: int) -> str:
         """The time left at the pace so far; nothing while that is unknown."""

@@ -65,7 +65,7 @@ class State(NamedTuple):
     average: PyTree = None
 
     @property
-    def judged(self) -> PyTree:
+    def reported(self) -> PyTree:
         """The arrays that are validated, kept and given back: the average, where there is one."""
         return self.arrays if self.average is None else self.average
 
@@ -143,7 +143,7 @@ class Steps(eqx.Module):
             the start) are finite. If not, a step of these was at
             fault (`before_fault` finds it) and the state is of no use.
         """
-        num_examples = jax.tree.leaves(data)[0].shape[0]
+        num_examples = leading_size(data)
         per_epoch = num_examples // self.batch_size
 
         def step(carry: tuple[State, Bool[Array, ""]]) -> tuple[State, Bool[Array, ""]]:
@@ -152,9 +152,12 @@ class Steps(eqx.Module):
             rows = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
             xs, key = self.batch(data, rows, state.step)
             objective = self.objective.at(state.step)
-            loss, gradient = jax.value_and_grad(self._loss)(
-                state.arrays, objective, xs, num_examples, key
-            )
+
+            def loss_of(arrays: PyTree) -> Float[Array, ""]:
+                model = eqx.combine(arrays, self.static)
+                return -jnp.mean(training_bounds(model, objective, xs, num_examples, key=key))
+
+            loss, gradient = jax.value_and_grad(loss_of)(state.arrays)
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
             # An optimizer may move what has no gradient: weight decay does.
             updates = jax.tree.map(
@@ -211,7 +214,7 @@ class Steps(eqx.Module):
         transform_key, key = jax.random.split(self.keys.validation)
         if self.transform is not None:
             data = self.transform(data, key=transform_key)
-        num = jax.tree.leaves(data)[0].shape[0]
+        num = leading_size(data)
         size = min(self.batch_size, num)
         full = num // size
 
@@ -234,12 +237,9 @@ class Steps(eqx.Module):
             totals, sizes = jnp.append(totals, last), jnp.append(sizes, num - full * size)
         mean = total / num
         between = jnp.sum(sizes * (totals / sizes - mean) ** 2)
-        error = (
-            jnp.sqrt((within + between) / (num * (num - 1)))
-            if num > 1
-            else jnp.full_like(mean, jnp.nan)
-        )
-        return mean, error
+        if num == 1:
+            return mean, jnp.full_like(mean, jnp.nan)
+        return mean, jnp.sqrt((within + between) / (num * (num - 1)))
 
     def batch(
         self, data: PyTree, rows: Int[Array, " batch"], step: Int[Array, ""]
@@ -267,26 +267,12 @@ class Steps(eqx.Module):
         first = within * self.batch_size
         return self.order(epoch, num_examples)[first : first + self.batch_size]
 
-    def _loss(
-        self,
-        arrays: PyTree,
-        objective: Trainable,
-        xs: Any,
-        num_examples: int,
-        key: Key[Array, ""],
-    ) -> Float[Array, ""]:
-        """Minus the mean bound."""
-        model = eqx.combine(arrays, self.static)
-        return -jnp.mean(training_bounds(model, objective, xs, num_examples, key=key))
-
     def _moved_on(self, arrays: PyTree, xs: PyTree, key: Key[Array, ""]) -> PyTree:
         model = eqx.combine(arrays, self.static)
         moved = as_model(model).after_step(xs, key=_model_key(key))
-        return (
-            arrays
-            if moved is model
-            else jax.lax.stop_gradient(eqx.filter(moved, eqx.is_inexact_array))
-        )
+        if moved is model:
+            return arrays
+        return jax.lax.stop_gradient(eqx.filter(moved, eqx.is_inexact_array))
 
     def _averaged(self, average: PyTree, arrays: PyTree, step: Int[Array, ""]) -> PyTree:
         """The average with a decay that grows to its own, so that the start is soon forgotten."""
@@ -299,17 +285,17 @@ class Steps(eqx.Module):
 def left_alone(tree: PyTree) -> PyTree:
     """Whether each leaf is of a field that its module names in `untrained`."""
 
-    def is_told(node: Any) -> bool:
+    def names_some(node: Any) -> bool:
         return node is not tree and bool(untrained_fields(node))
 
-    told = jax.tree.map(
-        lambda node: left_alone(node) if is_told(node) else False, tree, is_leaf=is_told
+    within = jax.tree.map(
+        lambda node: left_alone(node) if names_some(node) else False, tree, is_leaf=names_some
     )
     names = untrained_fields(tree)
     if not names:
-        return told
+        return within
     whole = [jax.tree.map(lambda _: True, vars(tree)[name]) for name in names]
-    return eqx.tree_at(lambda module: [vars(module)[name] for name in names], told, whole)
+    return eqx.tree_at(lambda module: [vars(module)[name] for name in names], within, whole)
 
 
 def training_bounds(
@@ -343,6 +329,11 @@ def training_bounds(
 def _model_key(key: Key[Array, ""]) -> Key[Array, ""]:
     """A key for the model's own chance in a step; the draws' are split from the step's key."""
     return jax.random.fold_in(key, 2**32 - 1)
+
+
+def leading_size(xs: PyTree) -> int:
+    """How many examples there are."""
+    return jax.tree.leaves(xs)[0].shape[0]
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
