@@ -12,12 +12,12 @@ from tighter.distributions.gamma import Beta, Dirichlet, Gamma
 from tighter.distributions.kl import entropy, has_closed_form, kl
 from tighter.distributions.mixture import Mixture
 from tighter.distributions.posterior import (
+    as_reparameterized,
     check_posterior,
     draw,
     is_reparameterizable,
     stop_parameters,
 )
-from tighter.distributions.reparameterization import as_reparameterized
 from tighter.distributions.structured import Chain, Experts
 from tighter.distributions.support import (
     check_fixed_support,

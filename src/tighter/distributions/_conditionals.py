@@ -115,6 +115,9 @@ class LocationScale(eqx.Module):
         return whitened + jnp.where(here[None, :], unit[:, None], 0)
 
 
+_OF_VECTORS = (MultivariateNormal, LowRankMultivariateNormal, MultivariateStudentT)
+
+
 def location_scale(components: Any) -> LocationScale:
     """The C components of a mixture as locations, scales and a family.
 
@@ -128,25 +131,20 @@ def location_scale(components: Any) -> LocationScale:
         return jnp.broadcast_to(parameter, batch).reshape(shape)
 
     base: Any = components.base_dist if isinstance(components, Independent) else components
-    if isinstance(base, Normal) and len(components.event_shape) < 2:
+    student = isinstance(base, StudentT | MultivariateStudentT)
+    family = Student() if student else Gaussian()
+    if isinstance(base, Normal | StudentT) and len(components.event_shape) < 2:
         loc = columns(base.loc)
-        return LocationScale(Gaussian(), loc, columns(base.scale), jnp.ones_like(loc), joint=False)
-    if isinstance(base, StudentT) and len(components.event_shape) < 2:
-        loc, scale = columns(base.loc), columns(base.scale)
-        return LocationScale(Student(), loc, scale, columns(base.df), joint=False)
-    if isinstance(components, MultivariateNormal | LowRankMultivariateNormal):
+        df = columns(base.df) if student else jnp.ones_like(loc)
+        return LocationScale(family, loc, columns(base.scale), df, joint=False)
+    if isinstance(components, _OF_VECTORS):
         loc = columns(components.loc)
-        if isinstance(components, MultivariateNormal):
-            factor: Any = components.scale_tril
-        else:
-            factor = low_rank_factor(components)
+        is_low_rank = isinstance(components, LowRankMultivariateNormal)
+        factor: Any = low_rank_factor(components) if is_low_rank else components.scale_tril
         factor = jnp.broadcast_to(factor, (*loc.shape, loc.shape[1]))
-        return LocationScale(Gaussian(), loc, factor, jnp.ones_like(loc[:, 0]), joint=False)
-    if isinstance(components, MultivariateStudentT):
-        loc = columns(components.loc)
-        factor = jnp.broadcast_to(components.scale_tril, (*loc.shape, loc.shape[1]))  # pyright: ignore[reportArgumentType]
-        df = jnp.broadcast_to(components.df, loc[:, 0].shape)  # pyright: ignore[reportArgumentType]
-        return LocationScale(Student(), loc, factor, df, joint=True)
+        df = base.df if student else jnp.ones_like(loc[:, 0])
+        df = jnp.broadcast_to(df, loc[:, 0].shape)  # pyright: ignore[reportArgumentType]
+        return LocationScale(family, loc, factor, df, joint=student)
     raise TypeError(
         f"a reparameterized mixture is of Normal, StudentT (alone or .to_event(1)), "
         f"MultivariateNormal, LowRankMultivariateNormal or MultivariateStudentT, got "

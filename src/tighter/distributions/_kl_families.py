@@ -17,10 +17,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 from jaxtyping import Array
 
-from tighter.distributions._stirling import LARGE as _LARGE
-from tighter.distributions._stirling import excess as _excess
-from tighter.distributions._stirling import log_ratio as _log_ratio
-from tighter.distributions._stirling import stirling_series as _stirling
+from tighter.distributions._stirling import LARGE, excess, log_ratio, stirling_series
 
 _BERNOULLIS = (dist.BernoulliProbs, dist.BernoulliLogits)
 _CATEGORICALS = (dist.CategoricalProbs, dist.CategoricalLogits)
@@ -28,36 +25,38 @@ _GEOMETRICS = (dist.GeometricProbs, dist.GeometricLogits)
 
 
 def _normal(q: Any, p: Any) -> Array:
-    return 0.5 * (_excess(2 * _log_ratio(q.scale, p.scale)) + ((q.loc - p.loc) / p.scale) ** 2)
+    return 0.5 * (excess(2 * log_ratio(q.scale, p.scale)) + ((q.loc - p.loc) / p.scale) ** 2)
 
 
 def _half_normal(q: Any, p: Any) -> Array:
-    return 0.5 * _excess(2 * _log_ratio(q.scale, p.scale))
+    return 0.5 * excess(2 * log_ratio(q.scale, p.scale))
 
 
 def _laplace(q: Any, p: Any) -> Array:
     distance = jnp.abs(q.loc - p.loc)
     apart = (q.scale * jnp.expm1(-distance / q.scale) + distance) / p.scale
-    return _excess(_log_ratio(q.scale, p.scale)) + apart
+    return excess(log_ratio(q.scale, p.scale)) + apart
 
 
 def _poisson(q: Any, p: Any) -> Array:
-    log_ratio = _log_ratio(p.rate, jnp.where(q.rate > 0, q.rate, 1.0))
-    close = q.rate * _excess(jnp.minimum(log_ratio, 1.0))
-    return jnp.where((q.rate > 0) & (log_ratio < 1), close, p.rate - q.rate - q.rate * log_ratio)
+    log_of_ratio = log_ratio(p.rate, jnp.where(q.rate > 0, q.rate, 1.0))
+    close = q.rate * excess(jnp.minimum(log_of_ratio, 1.0))
+    return jnp.where(
+        (q.rate > 0) & (log_of_ratio < 1), close, p.rate - q.rate - q.rate * log_of_ratio
+    )
 
 
 def _exponential(q: Any, p: Any) -> Array:
-    return _excess(_log_ratio(p.rate, q.rate))
+    return excess(log_ratio(p.rate, q.rate))
 
 
 def _gamma(q: Any, p: Any) -> Array:
     a, b = _shape_and_rate(q)
     c, d = _shape_and_rate(p)
-    log_ratio, rest = _log_gammas(c, a)
-    of_shapes = _log_ratio(c, a)
-    of_means = _log_ratio(d, b) - of_shapes
-    return rest + c * (log_ratio - of_shapes) + c * _excess(of_means)
+    log_of_ratio, rest = _log_gammas(c, a)
+    of_shapes = log_ratio(c, a)
+    of_means = log_ratio(d, b) - of_shapes
+    return rest + c * (log_of_ratio - of_shapes) + c * excess(of_means)
 
 
 def _weibull_gamma(q: Any, p: Any) -> Array:
@@ -65,9 +64,9 @@ def _weibull_gamma(q: Any, p: Any) -> Array:
     euler = jnp.euler_gamma
     log_mean = jnp.log(q.scale) + gammaln(1 + 1 / q.concentration)
     a, spread = p.concentration, gammaln(1 + 1 / q.concentration) + euler / q.concentration
-    log_ratio = log_mean + jnp.log(p.rate) - jnp.log(a)
+    log_of_ratio = log_mean + jnp.log(p.rate) - jnp.log(a)
     rest = _log_gamma_rest(a) + jnp.log(q.concentration) - euler - 1
-    return a * _excess(log_ratio) + a * spread + rest
+    return a * excess(log_of_ratio) + a * spread + rest
 
 
 def _shape_and_rate(d: Any) -> tuple[Any, Any]:
@@ -94,7 +93,7 @@ def _of_concentrations(a: Array, c: Array) -> Array:
 
 def _uniform(q: Any, p: Any) -> Array:
     inside = (q.low >= p.low) & (q.high <= p.high)
-    return jnp.where(inside, _log_ratio(p.high - p.low, q.high - q.low), jnp.inf)
+    return jnp.where(inside, log_ratio(p.high - p.low, q.high - q.low), jnp.inf)
 
 
 def _bernoulli(q: Any, p: Any) -> Array:
@@ -131,12 +130,16 @@ def _log_gammas(c: Any, a: Any) -> tuple[Array, Array]:
     By Γ(x) = Γ(x + n) / [x … (x + n − 1)], n = 8, and Stirling's series of Γ(x + n): what is large
     is left to the caller, where most of it cancels; ℓ is log (c + n)/(a + n).
     """
-    steps = jnp.arange(_LARGE, dtype=jnp.result_type(a, float))
-    below = jax.vmap(lambda step: _excess(_log_ratio(c + step, a + step)))(steps)
-    log_ratio = _log_ratio(c + _LARGE, a + _LARGE)
-    series = _stirling(c + _LARGE) - _stirling(a + _LARGE) - (c - a) * _stirling_slope(a + _LARGE)
-    return log_ratio, (
-        jnp.sum(below, axis=0) + _LARGE * log_ratio + 0.5 * _excess(log_ratio) + series
+    steps = jnp.arange(LARGE, dtype=jnp.result_type(a, float))
+    below = jax.vmap(lambda step: excess(log_ratio(c + step, a + step)))(steps)
+    log_of_ratio = log_ratio(c + LARGE, a + LARGE)
+    series = (
+        stirling_series(c + LARGE)
+        - stirling_series(a + LARGE)
+        - (c - a) * _stirling_slope(a + LARGE)
+    )
+    return log_of_ratio, (
+        jnp.sum(below, axis=0) + LARGE * log_of_ratio + 0.5 * excess(log_of_ratio) + series
     )
 
 
@@ -148,9 +151,9 @@ def _stirling_slope(x: Any) -> Any:
 
 def _log_gamma_rest(x: Any) -> Array:
     """Log Γ(x) − x log x + x."""
-    large = x > _LARGE
-    near, far = jnp.where(large, 1.0, x), jnp.where(large, x, _LARGE)
-    series = 0.5 * math.log(2 * math.pi) - 0.5 * jnp.log(far) + _stirling(far)
+    large = x > LARGE
+    near, far = jnp.where(large, 1.0, x), jnp.where(large, x, LARGE)
+    series = 0.5 * math.log(2 * math.pi) - 0.5 * jnp.log(far) + stirling_series(far)
     return jnp.where(large, series, gammaln(near) - near * jnp.log(near) + near)
 
 

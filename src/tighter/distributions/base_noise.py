@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -49,20 +50,28 @@ def num_noise(distribution: Any) -> int:
     return math.prod((*distribution.batch_shape, *distribution.event_shape))
 
 
-def _quantile(d: Any, u: Array) -> Array | None:
-    if isinstance(d, dist.Normal):
-        return d.loc + d.scale * ndtri(u)
-    if isinstance(d, dist.Uniform):
-        return d.low + (d.high - d.low) * u
-    if isinstance(d, dist.Exponential):
-        return -jnp.log1p(-u) / d.rate
-    if isinstance(d, dist.Laplace):
-        centered = u - 0.5
-        return d.loc - d.scale * jnp.sign(centered) * jnp.log1p(-2 * jnp.abs(centered))
-    if isinstance(d, dist.Gumbel):
-        return d.loc - d.scale * jnp.log(-jnp.log(u))
-    if isinstance(d, dist.Kumaraswamy):
-        return (-jnp.expm1(jnp.log1p(-u) / d.concentration0)) ** (1 / d.concentration1)
-    if isinstance(d, dist.Logistic):
-        return d.loc + d.scale * (jnp.log(u) - jnp.log1p(-u))
+def _quantile(distribution: Any, uniform: Array) -> Array | None:
+    for family, quantile in _QUANTILES.items():
+        if isinstance(distribution, family):
+            return quantile(distribution, uniform)
     return None
+
+
+def _laplace(d: Any, u: Array) -> Array:
+    centered = u - 0.5
+    return d.loc - d.scale * jnp.sign(centered) * jnp.log1p(-2 * jnp.abs(centered))
+
+
+def _kumaraswamy(d: Any, u: Array) -> Array:
+    return (-jnp.expm1(jnp.log1p(-u) / d.concentration0)) ** (1 / d.concentration1)
+
+
+_QUANTILES: dict[type, Callable[[Any, Array], Array]] = {
+    dist.Normal: lambda d, u: d.loc + d.scale * ndtri(u),
+    dist.Uniform: lambda d, u: d.low + (d.high - d.low) * u,
+    dist.Exponential: lambda d, u: -jnp.log1p(-u) / d.rate,
+    dist.Laplace: _laplace,
+    dist.Gumbel: lambda d, u: d.loc - d.scale * jnp.log(-jnp.log(u)),
+    dist.Kumaraswamy: _kumaraswamy,
+    dist.Logistic: lambda d, u: d.loc + d.scale * (jnp.log(u) - jnp.log1p(-u)),
+}

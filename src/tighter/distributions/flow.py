@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flowjax.bijections import AbstractBijection, Chain, Coupling, Flip
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter._names import unknown
 from tighter._protocols import PosteriorHooks
 from tighter.distributions._flow_layers import Affine, Autoregressive, Spline, glorot
@@ -44,14 +44,12 @@ class Flow(PosteriorHooks, eqx.Module):
     scale: Float[Array, " latent"]
     context: Float[Array, " context"] | None = None
 
-    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, shape (*sample_shape, D)."""
-        return self.rsample(key, sample_shape)
-
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws with the derivative of every parameter, shape (*sample_shape, D)."""
         noise = jax.random.normal(key, (math.prod(sample_shape), self.loc.size), self.loc.dtype)
         return jax.vmap(self.from_noise)(noise).reshape(*sample_shape, self.loc.size)
+
+    sample = rsample
 
     def from_noise(self, noise: Float[Array, " latent"]) -> Float[Array, " latent"]:
         """The draw that standard normal numbers make."""
@@ -102,18 +100,13 @@ def flow_bijection(
     """
     if kind not in FLOWS:
         raise unknown("flow", kind, FLOWS)
-    if num_latent < 2:
-        raise InputError(
-            f"a {kind} flow moves some dimensions by others: it takes 2 latent dimensions or more, "
-            f"got {num_latent}"
-        )
-    for name, number, least in (
-        ("num_context", num_context, 0),
-        ("num_layers", num_layers, 1),
-        ("width", width, 1),
-    ):
-        if number < least:
-            raise InputError(f"a flow's {name} is {least} or more, got {number}")
+    require(
+        num_latent >= 2,
+        f"a {kind} flow moves some dimensions by others: it takes 2 latent dimensions or more, "
+        f"got {num_latent}",
+    )
+    check_counts(num_layers=num_layers, width=width)
+    check_counts(least=0, num_context=num_context)
     bijections = []
     for layer_key in jax.random.split(key, num_layers):
         # No random permutation: the flow is the same function of its arrays whatever the key.

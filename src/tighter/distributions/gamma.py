@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Key
 
-from tighter.distributions._checks import refuse
+from tighter._errors import InputError
 
 # Gauss-Legendre nodes on [0, 1]; the integrands below fall by e^-18 from end to end.
 _NODES, _WEIGHTS = (np.asarray(a) / 2 for a in np.polynomial.legendre.leggauss(20))
@@ -144,10 +144,6 @@ class Gamma(dist.Gamma):
         """Draws, with derivatives."""
         return exp_above_zero(self.log_rsample(key, sample_shape))
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, with derivatives."""
-        return self.sample(key, sample_shape)
-
 
 class Beta(dist.Beta):
     r"""Beta distribution, density $\propto x^{a-1} (1-x)^{b-1}$.
@@ -179,10 +175,6 @@ class Beta(dist.Beta):
         log_one, log_zero = log_gamma(key, both)
         return sigmoid_inside(log_one - log_zero)
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, with derivatives."""
-        return self.sample(key, sample_shape)
-
 
 class Dirichlet(dist.Dirichlet):
     r"""Dirichlet distribution, density $\propto \prod_i x_i^{\alpha_i - 1}$.
@@ -209,10 +201,6 @@ class Dirichlet(dist.Dirichlet):
         log_draws = log_gamma(key, jnp.broadcast_to(self.concentration, shape))
         return exp_above_zero(jax.nn.log_softmax(log_draws))
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, with derivatives."""
-        return self.sample(key, sample_shape)
-
 
 def _float(parameter: ArrayLike) -> Array:
     return jnp.asarray(parameter, jnp.result_type(parameter, float))
@@ -225,5 +213,4 @@ def check_positive(family: str, **parameters: ArrayLike) -> None:
             continue
         values = np.asarray(value)
         if not (values > 0).all():
-            worst = values.reshape(-1)[np.argmin(np.where(values > 0, np.inf, values).reshape(-1))]
-            refuse(None, jnp.asarray(True), f"{family}: {name} is above zero, got {worst:g}")  # noqa: FBT003
+            raise InputError(f"{family}: {name} is above zero, got {values.min():g}")

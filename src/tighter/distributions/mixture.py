@@ -101,10 +101,6 @@ class Mixture(Distribution):
             log_prob = jax.vmap(log_prob)
         return log_prob(value)
 
-    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws, with the derivative of every parameter."""
-        return self.rsample(key, sample_shape)
-
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """Draws, with the derivative of every parameter."""
         if sample_shape:
@@ -114,6 +110,10 @@ class Mixture(Distribution):
         component_key, key = jax.random.split(key)
         index = jax.random.categorical(component_key, self.logits)
         return self.carry(self.components.sample(key)[index])
+
+    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
+        """Draws, with the derivative of every parameter."""
+        return self.rsample(key, sample_shape)
 
     def carry(self, value: Array) -> Array:
         r"""The same values, moving with the parameters as if they had been drawn from the mixture.

@@ -1,14 +1,71 @@
-"""Drawing from any posterior, and stopping its parameters."""
+"""Drawing from any posterior, with a derivative where there is one, and stopping its parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import equinox as eqx
 import jax
+import numpyro.distributions as dist
 from jaxtyping import Array, Key, PyTree
 from numpyro.distributions import Distribution
 
 from tighter._protocols import Posterior, as_posterior
-from tighter.distributions.reparameterization import as_reparameterized
+from tighter.distributions._conditionals import location_scale
+from tighter.distributions.gamma import Beta, Dirichlet, Gamma
+from tighter.distributions.mixture import Mixture
+from tighter.distributions.von_mises import VonMises
+
+
+def _mixture(mixture: Any) -> Distribution | None:
+    components = mixture.component_distribution
+    if mixture.batch_shape != () or components.batch_shape != (mixture.mixture_size,):
+        return None
+    try:
+        location_scale(components)
+    except TypeError:
+        return None
+    return Mixture(mixture.mixing_distribution.logits, components)
+
+
+# numpyro's family -> the same with derivatives that hold; None where this one has none.
+_OURS: dict[type, Callable[[Any], Distribution | None]] = {
+    dist.Gamma: lambda d: Gamma(d.concentration, d.rate),
+    dist.Beta: lambda d: Beta(d.concentration1, d.concentration0),
+    dist.Dirichlet: lambda d: Dirichlet(d.concentration),
+    dist.VonMises: lambda d: VonMises(d.loc, d.concentration),
+    dist.MixtureSameFamily: _mixture,
+}
+
+
+def as_reparameterized(distribution: Any) -> Any | None:
+    """The distribution with draws that carry the derivative of every parameter; None without.
+
+    numpyro's Gamma, Beta, Dirichlet, VonMises and mixtures of location-scale families are replaced
+    by ours, also under `to_event` and a transform; what else has `rsample` is returned as it is.
+    """
+    if not isinstance(distribution, Distribution):
+        hooks = as_posterior(distribution)
+        return None if hooks.rsample is None or not hooks.has_rsample else distribution
+    if type(distribution) in _OURS:
+        return _OURS[type(distribution)](distribution)
+    if isinstance(distribution, dist.Independent | dist.ExpandedDistribution) or (
+        type(distribution) is dist.TransformedDistribution
+    ):
+        base = as_reparameterized(distribution.base_dist)
+        same = base is None or base is distribution.base_dist
+        return base and (distribution if same else _wrapped_alike(distribution, base))
+    return distribution if distribution.has_rsample else None
+
+
+def _wrapped_alike(distribution: Any, base: Distribution) -> Distribution:
+    """Another base with the events, the batch or the transforms of a distribution."""
+    if isinstance(distribution, dist.Independent):
+        return base.to_event(distribution.reinterpreted_batch_ndims)
+    if isinstance(distribution, dist.ExpandedDistribution):
+        return base.expand(distribution.batch_shape)
+    return dist.TransformedDistribution(base, distribution.transforms)
 
 
 def is_reparameterizable(posterior: Posterior) -> bool:

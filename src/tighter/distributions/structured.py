@@ -16,7 +16,7 @@ from tighter._errors import InputError
 from tighter._protocols import Posterior, PosteriorHooks
 from tighter.distributions._conditionals import location_scale
 from tighter.distributions.mixture import Mixture
-from tighter.distributions.reparameterization import as_reparameterized
+from tighter.distributions.posterior import as_reparameterized, draw
 
 Part = Any
 Latents = dict[str, Any]
@@ -59,16 +59,12 @@ class Chain(PosteriorHooks, eqx.Module):
                 converted.append(part)
                 posterior = _given(part, z)
                 moving.append(as_reparameterized(posterior) is not None)
-                z = {**z, name: _draw(posterior, key)}
+                z = {**z, name: draw(posterior, key=key)}
             return z
 
         first(jax.random.key(0))
         self.names, self.parts = tuple(parts), tuple(converted)
         self.has_rsample = all(moving)
-
-    def sample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Latents:
-        """A draw of every latent."""
-        return self.rsample(key, sample_shape)
 
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Latents:
         """A draw of every latent, with the derivatives that pass down the chain."""
@@ -79,26 +75,26 @@ class Chain(PosteriorHooks, eqx.Module):
         for name, part, part_key in zip(
             self.names, self.parts, jax.random.split(key, len(self.parts)), strict=True
         ):
-            z = {**z, name: _draw(_given(part, z), part_key)}
+            z = {**z, name: draw(_given(part, z), key=part_key)}
         return z
+
+    sample = rsample
+
+    def given(self, z: Latents) -> dict[str, Any]:
+        """The distribution of each latent, given those before it."""
+        before = [{name: z[name] for name in self.names[:i]} for i in range(len(self.names))]
+        return dict(zip(self.names, map(_given, self.parts, before), strict=True))
 
     def log_prob(self, value: Latents) -> Float[Array, ""]:
         """Sum of the conditional log densities, in nats."""
-        z: Latents = {}
         total = jnp.zeros(())
-        for name, part in zip(self.names, self.parts, strict=True):
-            total = total + _given(part, z).log_prob(value[name])
-            z = {**z, name: value[name]}
+        for name, posterior in self.given(value).items():
+            total = total + posterior.log_prob(value[name])
         return total
 
 
 def _given(part: Part, z: Latents) -> Any:
     return part if isinstance(part, Posterior) else part(z)
-
-
-def _draw(posterior: Any, key: Key[Array, ""]) -> Any:
-    moving = as_reparameterized(posterior)
-    return posterior.sample(key, ()) if moving is None else moving.rsample(key, ())
 
 
 class Experts(PosteriorHooks, eqx.Module):
@@ -125,7 +121,7 @@ class Experts(PosteriorHooks, eqx.Module):
         variational inference with mixtures", 2021.
     """
 
-    components: Distribution
+    components: Any
     present: Bool[Array, " C"] | None
 
     def __init__(self, components: Distribution, *, present: Bool[Array, " C"] | None = None):
@@ -161,14 +157,17 @@ class Experts(PosteriorHooks, eqx.Module):
     @property
     def mixture(self) -> Mixture:
         """The density that every draw is weighed by."""
-        return _mixture(self.components, self.present)
+        logits = jnp.zeros(self.num_experts)
+        if self.present is not None:
+            logits = jnp.where(self.present, logits, ABSENT)
+        return Mixture(logits, self.components)
 
     def stratum(self, index: Int[Array, ""]) -> ExpertInTurn:
         """The expert whose turn it is."""
         place = index % self.turn
         if self.present is not None:  # the present ones first, in their order
             place = jnp.argsort(~self.present)[place]
-        return ExpertInTurn(self.components, self.present, place)
+        return ExpertInTurn(self, place)
 
     def log_prob(self, value: Array) -> Array:
         """Log density of the mixture, in nats."""
@@ -182,32 +181,26 @@ class Experts(PosteriorHooks, eqx.Module):
 class ExpertInTurn(PosteriorHooks, eqx.Module):
     """A draw's posterior: drawn from one expert, weighed by the mixture."""
 
-    components: Any
-    present: Bool[Array, " C"] | None
+    experts: Experts
     index: Int[Array, ""]
 
     def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
         """A draw of the expert, moving with its parameters."""
-        return self.components.rsample(key, sample_shape)[self.index]
+        return self.experts.components.rsample(key, sample_shape)[self.index]
 
     def log_prob(self, value: Array) -> Array:
         """Log density of the mixture, in nats."""
-        return _mixture(self.components, self.present).log_prob(value)
+        return self.experts.log_prob(value)
 
     def drawn_log_prob(self, value: Array) -> Array:
         """Log density of the expert, in nats."""
-        return self.components.log_prob(value[None])[self.index]
+        return self.experts.components.log_prob(value[None])[self.index]
 
     def carry(self, value: Array) -> Array:
         """The value, moving as a draw of the mixture would."""
-        return _mixture(self.components, self.present).carry(value)
+        return self.experts.mixture.carry(value)
 
 
 def num_turns(num_experts: int) -> int:
     """The least number of draws in which any count of present experts has equal turns."""
     return math.lcm(*range(1, num_experts + 1))
-
-
-def _mixture(components: Any, present: Bool[Array, " C"] | None) -> Mixture:
-    logits = jnp.zeros(components.batch_shape[0])
-    return Mixture(logits if present is None else jnp.where(present, logits, ABSENT), components)

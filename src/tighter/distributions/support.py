@@ -19,10 +19,11 @@ from numpyro.distributions import Distribution, constraints, transforms
 
 from tighter._derivatives import without_derivative
 from tighter._errors import InputError
-from tighter._protocols import Posterior
 from tighter.distributions._checks import name_of
 from tighter.distributions.posterior import draw, stop_parameters
 from tighter.distributions.structured import Chain
+
+_WRAPPERS = (dist.Independent, dist.ExpandedDistribution, dist.MaskedDistribution)
 
 
 def check_fixed_support(posterior: Any, estimator: str, *, points: bool = True) -> None:
@@ -127,14 +128,11 @@ def _each_part(posterior: Any) -> list[Any]:
         return [posterior]
     # Held: an end that is another latent moves with no parameter.
     z = jax.lax.stop_gradient(draw(stop_parameters(posterior), key=jax.random.key(0)))
-    before = [{name: z[name] for name in posterior.names[:i]} for i in range(len(posterior.parts))]
-    parts = zip(posterior.parts, before, strict=True)
-    given = [part if isinstance(part, Posterior) else part(those) for part, those in parts]
-    return [deep for part in given for deep in _each_part(part)]
+    return [deep for part in posterior.given(z).values() for deep in _each_part(part)]
 
 
 def _is_point(distribution: Any) -> bool:
-    while hasattr(distribution, "base_dist"):
+    while isinstance(distribution, (*_WRAPPERS, dist.TransformedDistribution)):
         distribution = distribution.base_dist
     return isinstance(distribution, dist.Delta)
 
@@ -149,9 +147,7 @@ def _interval(distribution: Distribution) -> tuple[float, float] | None:
 
 def _ends(distribution: Any) -> list[Any]:
     """All that the ends of the support are made of: numbers where they are known, or tracers."""
-    if isinstance(
-        distribution, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution
-    ):
+    if isinstance(distribution, _WRAPPERS):
         return _ends(distribution.base_dist)
     if isinstance(distribution, dist.Delta):
         return [distribution.v]

@@ -51,10 +51,6 @@ class VonMises(dist.VonMises):
         parameters = (jnp.broadcast_to(p, shape) for p in (self.loc, self.concentration))
         return _moving_angle(jnp.broadcast_to(angle, shape).astype(self.loc.dtype), *parameters)
 
-    def rsample(self, key: Key[Array, ""], sample_shape: tuple[int, ...] = ()) -> Array:
-        """Draws in [−π, π), with derivatives."""
-        return self.sample(key, sample_shape)
-
 
 @jax.custom_jvp
 def _moving_angle(angle: Array, loc: Array, concentration: Array) -> Array:
