@@ -31,17 +31,17 @@ def antithetic_pairs(
     """DisARM or ARM over (num + 1) // 2 pairs."""
     logits = jnp.broadcast_to(base_of(distribution).logits, distribution.event_shape)
     held = jax.lax.stop_gradient(logits)
-    kind = distribution_dtype(distribution)
+    kind = jax.eval_shape(lambda key: distribution.sample(key), key).dtype
 
     def pair(key: Key[Array, ""]) -> tuple[Array, Array]:
         uniform = jax.random.uniform(key, held.shape, held.dtype)
-        one, other = uniform > jax.nn.sigmoid(-held), uniform < jax.nn.sigmoid(held)
-        values = jax.vmap(scalar(f))(jnp.stack([one, other]).astype(kind))
+        bits, mirrored = uniform > jax.nn.sigmoid(-held), uniform < jax.nn.sigmoid(held)
+        values = jax.vmap(scalar(f))(jnp.stack([bits, mirrored]).astype(kind))
         difference = jax.lax.stop_gradient(values[0] - values[1])
         if isinstance(gradient, ARM):
             slope = difference * (uniform - 0.5)
         else:
-            sign = jnp.where(one == other, 0.0, jnp.where(other, -1.0, 1.0))
+            sign = jnp.where(bits == mirrored, 0.0, jnp.where(mirrored, -1.0, 1.0))
             slope = 0.5 * difference * sign * jax.nn.sigmoid(jnp.abs(held))
         return jnp.mean(values), jnp.sum(jax.lax.stop_gradient(slope) * logits)
 
@@ -59,7 +59,7 @@ def relaxed(
     """Mean of f over relaxed draws: differentiable, and biased."""
     logits = base_of(distribution).logits
 
-    def one(key: Key[Array, ""]) -> Array:
+    def of_draw(key: Key[Array, ""]) -> Array:
         if is_bernoulli(distribution):
             wide = jnp.broadcast_to(logits, distribution.event_shape)
             noise = jax.random.logistic(key, wide.shape, wide.dtype)
@@ -74,9 +74,4 @@ def relaxed(
             soft = with_gradient_of(jax.lax.stop_gradient(hard), soft)
         return scalar(f)(soft)
 
-    return jnp.mean(jax.vmap(one)(jax.random.split(key, num)))
-
-
-def distribution_dtype(distribution: Any) -> Any:
-    """The type of its draws."""
-    return jax.eval_shape(lambda key: distribution.sample(key), jax.random.key(0)).dtype
+    return jnp.mean(jax.vmap(of_draw)(jax.random.split(key, num)))

@@ -8,13 +8,13 @@ from typing import Any
 from jaxtyping import Array, Float, Key
 from numpyro.distributions import Distribution
 
+from tighter._checks import check_counts, require
 from tighter._errors import InputError
 from tighter.distributions import as_reparameterized, name_of
 from tighter.expectations.discrete import antithetic_pairs, enumerated, relaxed
+from tighter.expectations.draws import pathwise, score_function
 from tighter.expectations.families import can_enumerate, is_bernoulli, is_relaxable
 from tighter.expectations.measure_valued import can_measure, measure_valued
-from tighter.expectations.pathwise import pathwise
-from tighter.expectations.score_function import score_function
 from tighter.gradients import (
     ARM,
     DisARM,
@@ -70,7 +70,7 @@ def expectation(
         Mohamed, Rosca, Figurnov & Mnih, "Monte Carlo gradient estimation in machine learning",
         2020, eq. 1.
     """
-    _check(f, distribution, gradient, num_samples, key)
+    _check(distribution, gradient, num_samples, key)
     if isinstance(gradient, Enumerated):
         return enumerated(f, distribution)
     assert key is not None
@@ -102,23 +102,25 @@ _CAN: dict[type, Callable[[Any], bool]] = {
 }
 
 
-def _check(f: Any, distribution: Any, gradient: Any, num_samples: Any, key: Any) -> None:
-    if type(gradient) not in _CAN:
-        raise InputError(
-            f"an expectation takes {', '.join(kind.__name__ for kind in _CAN)}, got {gradient!r}"
-        )
-    if isinstance(distribution, Distribution) and distribution.batch_shape != ():
-        raise InputError(
+def _check(distribution: Any, gradient: Any, num_samples: Any, key: Any) -> None:
+    require(
+        type(gradient) in _CAN,
+        f"an expectation takes {', '.join(kind.__name__ for kind in _CAN)}, got {gradient!r}",
+    )
+    if isinstance(distribution, Distribution):
+        require(
+            distribution.batch_shape == (),
             f"the distribution {name_of(distribution)} has batch shape "
             f"{distribution.batch_shape}, an expectation is over one value: write .to_event() for "
-            "a vector, vmap for a batch"
+            "a vector, vmap for a batch",
         )
     if not _CAN[type(gradient)](distribution):
         raise InputError(
             f"{type(gradient).__name__} can't do {name_of(distribution)}; what can: "
             f"{', '.join(suitable(distribution))}"
         )
-    if isinstance(num_samples, bool) or not isinstance(num_samples, int) or num_samples < 1:
-        raise InputError(f"num_samples is a whole number from 1 up, got {num_samples!r}")
-    if key is None and not isinstance(gradient, Enumerated):
-        raise InputError(f"{type(gradient).__name__} draws at random: give a key")
+    check_counts(num_samples=0 if num_samples is None else num_samples)
+    require(
+        key is not None or isinstance(gradient, Enumerated),
+        f"{type(gradient).__name__} draws at random: give a key",
+    )

@@ -38,7 +38,7 @@ def is_relaxable(distribution: Any) -> bool:
 def can_enumerate(distribution: Any) -> bool:
     """Whether its support is finite and not too large to sum over."""
     base = base_of(distribution)
-    if not getattr(base, "has_enumerate_support", False):
+    if not (isinstance(base, dist.Distribution) and base.has_enumerate_support):
         return False
     try:
         points = base.enumerate_support(expand=False).shape[0]

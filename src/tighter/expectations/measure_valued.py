@@ -55,7 +55,7 @@ def measure_valued(
 
     parameters = [rows(getattr(base, name)) for name in names]
 
-    def one(key: Key[Array, ""]) -> tuple[Array, Array]:
+    def of_draw(key: Key[Array, ""]) -> tuple[Array, Array]:
         draw_key, parts_key = jax.random.split(key)
         w = jax.lax.stop_gradient(held.sample(draw_key))
         flat = w.reshape(-1)
@@ -72,7 +72,7 @@ def measure_valued(
         keys = jax.random.split(parts_key, size)
         return value_of(w), jnp.sum(jax.vmap(coordinate)(jnp.arange(size), parameters, keys))
 
-    values, slopes = jax.vmap(one)(jax.random.split(key, num))
+    values, slopes = jax.vmap(of_draw)(jax.random.split(key, num))
     return with_gradient_of(jnp.mean(values), jnp.mean(values) + jnp.mean(slopes))
 
 
