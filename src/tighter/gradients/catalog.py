@@ -101,7 +101,10 @@ def of_expectations() -> list[Line]:
         ("ARM", "Bernoulli vectors", "n, in pairs", "0", unbiased),
         ("GumbelSoftmax", "Bernoulli, Categorical; f of relaxed values", "n", "n", biased),
     ]  # fmt: skip
-    return [Line(*row, {"expectation": sign}) for *row, sign in rows]
+    return [
+        Line(name, needs, forward, backward, {"expectation": sign})
+        for name, needs, forward, backward, sign in rows
+    ]
 
 
 def markdown() -> str:

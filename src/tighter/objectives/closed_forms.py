@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution, Independent
 
+from tighter._checks import require
 from tighter._derivatives import with_gradient_of
 from tighter._errors import InputError
 from tighter._protocols import as_model, prior_if_any
@@ -30,12 +31,13 @@ from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
 from tighter.distributions import Posterior, draw, entropy, kl, name_of
 from tighter.gradients import Bias, Estimator, Reparameterized
+from tighter.objectives.base import AnyObjective, check_enough, check_numbers
 from tighter.objectives.log_weights import check_drawn
 
 Schedule = Callable[[Array], Any]
 
 
-class _ClosedForm(eqx.Module):
+class _ClosedForm(AnyObjective):
     """Draws of a part of the ELBO, and the rest without."""
 
     @property
@@ -54,31 +56,20 @@ class _ClosedForm(eqx.Module):
         """Draws of an example in memory at a time."""
 
     @property
-    def num_outer(self) -> int:
-        """Independent bounds averaged: one, as more draws do the same."""
-        return 1
-
-    @property
     def bias(self) -> Bias:
         """What the estimator says of the ELBO."""
         return self.gradient.bias(ELBO())
 
-    def _check(self) -> None:
+    def __check_init__(self) -> None:
+        """Refuse what can't be right, when it is built."""
         if not isinstance(self.gradient, Estimator) or self.gradient.bias(ELBO()):
             raise TypeError(
                 "an ELBO in closed form takes an estimator that is unbiased for the ELBO "
                 f"(Reparameterized, ScoreFunction), got {self.gradient!r}"
             )
-        for name in ("num_samples", "chunk_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is at least 1, got {value}")
-        needed = self.gradient.min_samples(ELBO())
-        if self.num_samples < needed:
-            raise ValueError(
-                f"{type(self.gradient).__name__} needs num_samples of {needed} or more, got "
-                f"{self.num_samples}"
-            )
+        check_numbers(num_samples=self.num_samples)
+        check_numbers(chunk_size=self.chunk_size, optional=True)
+        check_enough(ELBO(), self.gradient, self.num_samples)
 
     def _expected(self, rows: Rows) -> Float[Array, " batch"]:
         """Mean of a function of z over the draws, with the estimate of its derivative.
@@ -131,14 +122,6 @@ class AnalyticEntropy(_ClosedForm):
     gradient: Estimator = Reparameterized()
     num_samples: int = eqx.field(default=1, static=True)
     chunk_size: int | None = eqx.field(default=None, static=True)
-
-    def __check_init__(self) -> None:
-        """Refuse what can't be right, when it is built."""
-        self._check()
-
-    def at(self, step: Any) -> AnalyticEntropy:
-        """The same at every step of training."""
-        return self
 
     def __call__(
         self, log_joint: Callable[[Any], Array], posterior: Posterior, *, key: Key[Array, ""]
@@ -199,11 +182,14 @@ class AnalyticKL(_ClosedForm):
 
     def __check_init__(self) -> None:
         """Refuse what can't be right, when it is built."""
-        self._check()
-        if isinstance(self.beta, int | float) and not self.beta >= 0:
-            raise ValueError(f"beta is a weight of at least 0, or a schedule, got {self.beta}")
-        if not self.free_bits >= 0:
-            raise ValueError(f"free_bits is in nats a unit, at least 0, got {self.free_bits}")
+        require(
+            not isinstance(self.beta, int | float) or self.beta >= 0,
+            f"beta is a weight of at least 0, or a schedule, got {self.beta}",
+        )
+        require(
+            self.free_bits >= 0,
+            f"free_bits is in nats a unit, at least 0, got {self.free_bits}",
+        )
 
     def at(self, step: Any) -> AnalyticKL:
         """The objective of one step of training: a schedule of `beta` replaced by its value."""
@@ -244,8 +230,9 @@ class AnalyticKL(_ClosedForm):
         )
 
     def _bounds(self, rows: Rows, prior: Any) -> Float[Array, " batch"]:
-        if callable(self.beta):
-            raise InputError("beta is a schedule: objective.at(step) is the bound at a step")
+        require(
+            not callable(self.beta), "beta is a schedule: objective.at(step) is the bound at a step"
+        )
         divergences = _for_each(rows, lambda posterior: _by_unit(posterior, prior))
         free = jnp.mean(divergences, axis=0, keepdims=True) <= self.free_bits
         paid = jnp.sum(jnp.where(free, self.free_bits, divergences), axis=1)
@@ -255,8 +242,8 @@ class AnalyticKL(_ClosedForm):
 def _for_each(rows: Rows, function: Callable[[Any], Array]) -> Array:
     """A function of each example's posterior."""
     num = rows.keys.shape[0]
-    of_one = jax.vmap(lambda batched: function(eqx.combine(batched, rows.shared)), axis_size=num)
-    return of_one(rows.batched)
+    of_each = jax.vmap(lambda batched: function(eqx.combine(batched, rows.shared)), axis_size=num)
+    return of_each(rows.batched)
 
 
 def _entropy(posterior: Any) -> Float[Array, ""]:
@@ -271,27 +258,26 @@ def _entropy(posterior: Any) -> Float[Array, ""]:
 
 def _by_unit(posterior: Any, prior: Any) -> Float[Array, " units"]:
     """KL(q‖p) of each latent unit where both factorize; of z as a whole otherwise."""
-    if not isinstance(posterior, Distribution) or not isinstance(prior, Distribution):
-        raise InputError(
-            "AnalyticKL needs a posterior and a prior that are numpyro distributions, got "
-            f"{type(posterior).__name__} and {type(prior).__name__}: take Objective(ELBO())"
-        )
+    require(
+        isinstance(posterior, Distribution) and isinstance(prior, Distribution),
+        "AnalyticKL needs a posterior and a prior that are numpyro distributions, got "
+        f"{type(posterior).__name__} and {type(prior).__name__}: take Objective(ELBO())",
+    )
     q, p = posterior, prior
     if isinstance(q, Independent) and isinstance(p, Independent) and q.event_shape == p.event_shape:
-        q, p = q.base_dist, p.base_dist
-    if q.event_shape != p.event_shape:
-        q, p = posterior, prior
+        units = q.base_dist, p.base_dist
+        q, p = units if units[0].event_shape == units[1].event_shape else (q, p)
     return jnp.reshape(kl(q, p), -1)
 
 
 def _moving(log_likelihood_of, x, posterior, key):
-    return _scalar(log_likelihood_of(x)(draw(posterior, key=key)))
+    return _density(log_likelihood_of, x, draw(posterior, key=key))
 
 
 def _held(log_likelihood_of, x, posterior, key):
     z = jax.lax.stop_gradient(draw(posterior, key=key))
-    return _scalar(log_likelihood_of(x)(z)), posterior.log_prob(z)
+    return _density(log_likelihood_of, x, z), posterior.log_prob(z)
 
 
-def _scalar(value: Array) -> Float[Array, ""]:
-    return check_scalar(value, "the log density", "sum the log densities")
+def _density(log_likelihood_of: Any, x: PyTree, z: PyTree) -> Float[Array, ""]:
+    return check_scalar(log_likelihood_of(x)(z), "the log density", "sum the log densities")

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter.bounds import ELBO
 from tighter.gradients import Bias
+from tighter.objectives.base import AnyObjective
 from tighter.objectives.objective import Objective
 
 UNLABELED = -1
 
 
-class EnumeratedLabels(eqx.Module):
+class EnumeratedLabels(AnyObjective):
     r"""A bound on log p(x, y) where the label is known, and on log p(x) where it isn't.
 
     $\mathcal L(x, y) + \log p(y) + \alpha \log q(y|x)$ and $\sum_y q(y|x)\, [\mathcal L(x, y) +
@@ -46,8 +47,7 @@ class EnumeratedLabels(eqx.Module):
 
     def __check_init__(self) -> None:
         """Refuse what can't be right, when it is built."""
-        if not self.weight >= 0:
-            raise InputError(f"the classifier's weight is at least 0, got {self.weight}")
+        require(self.weight >= 0, f"the classifier's weight is at least 0, got {self.weight}")
 
     @property
     def num_samples(self) -> int:
@@ -63,10 +63,6 @@ class EnumeratedLabels(eqx.Module):
     def bias(self) -> Bias:
         """What the estimator says of the bound on log p(x|y)."""
         return self.objective.bias
-
-    def at(self, step: Any) -> EnumeratedLabels:
-        """The same at every step of training."""
-        return self
 
     def batch(
         self, model: Any, xs: dict[str, Array], *, key: Key[Array, ""]

@@ -151,7 +151,7 @@ class Way(NamedTuple):
 
 
 def with_axes_of_coefficients(
-    one: Float[Array, ""], estimator: Estimator, bound: Bound, num: int
+    log_weight: Float[Array, ""], estimator: Estimator, bound: Bound, num: int
 ) -> Float[Array, ""]:
     """A number with the axes of every `vmap` around that log weights or coefficients have.
 
@@ -159,14 +159,14 @@ def with_axes_of_coefficients(
     over it. Nothing else needs the number, so that the compiler leaves it out.
 
     Args:
-        one: A log weight; its value does not matter.
+        log_weight: Its value does not matter.
         estimator: Whose coefficients they are.
         bound: The bound that they follow.
         num: Draws in a bound.
     """
-    one = jax.lax.stop_gradient(one)
-    coefficients = estimator.coefficients(bound, jnp.broadcast_to(one, (num,)))
-    return jax.lax.stop_gradient(one + sum(jnp.sum(c) for c in coefficients))
+    held = jax.lax.stop_gradient(log_weight)
+    coefficients = estimator.coefficients(bound, jnp.broadcast_to(held, (num,)))
+    return jax.lax.stop_gradient(held + sum(jnp.sum(c) for c in coefficients))
 
 
 def surrogate(drawn: Drawn, coefficients: Coefficients) -> Float[Array, ...]:

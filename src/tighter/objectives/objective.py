@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from tighter._checks import require
 from tighter._derivatives import with_gradient_of
-from tighter._errors import InputError
 from tighter._protocols import Model, prior_if_any
 from tighter._resampling import systematic
 from tighter._rows import Rows, rows_of_batch
@@ -29,7 +29,9 @@ from tighter.gradients import (
     DoublyReparameterized,
     Draws,
     Estimator,
+    Reparameterized,
 )
+from tighter.objectives.base import AnyObjective, check_enough, check_numbers
 from tighter.objectives.log_weights import (
     Drawn,
     Way,
@@ -46,7 +48,7 @@ from tighter.objectives.log_weights import (
 LogJoint = Callable[[Any], Array]
 
 
-class Objective(eqx.Module):
+class Objective(AnyObjective):
     """A bound, an estimator of its gradient, and how many draws they take.
 
     The value is the bound in nats (larger is better), exactly, whatever the estimator; the
@@ -88,44 +90,26 @@ class Objective(eqx.Module):
                 f"gradient is a tighter.gradients object such as DoublyReparameterized(), got "
                 f"{self.gradient!r}"
             )
-        draws = getattr(self.gradient, "draws", Draws.INDEPENDENT)
-        if draws is not Draws.INDEPENDENT:
-            raise ValueError(
+        if isinstance(self.gradient, Reparameterized):
+            draws = self.gradient.draws
+            require(
+                draws is Draws.INDEPENDENT,
                 f"a bound takes independent draws, got {draws.value} ones: leave draws out "
-                "(tighter.expectation takes them)"
+                "(tighter.expectation takes them)",
             )
-        for name in ("num_samples", "num_outer", "num_backward", "chunk_size"):
-            value = getattr(self, name)
-            optional = name in ("num_backward", "chunk_size")
-            if value is None and optional:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} is a whole number, got {value!r}")
-            if value < 1:
-                raise ValueError(
-                    f"{name} is at least 1{', or None for all draws' if optional else ''}, "
-                    f"got {value}"
-                )
-        needed = self.gradient.min_samples(self.bound)
-        if self.num_samples < needed:
-            raise ValueError(
-                f"{type(self.bound).__name__} with {type(self.gradient).__name__} needs "
-                f"num_samples of {needed} or more, got {self.num_samples}"
-            )
-        if self.num_backward is not None and self.num_backward > self.num_samples:
-            raise ValueError(
-                f"num_backward is at most num_samples, got {self.num_backward} of "
-                f"{self.num_samples}: lower it, or leave it out to backpropagate every draw"
-            )
+        check_numbers(num_samples=self.num_samples, num_outer=self.num_outer)
+        check_numbers(num_backward=self.num_backward, chunk_size=self.chunk_size, optional=True)
+        check_enough(self.bound, self.gradient, self.num_samples)
+        require(
+            (self.num_backward or 0) <= self.num_samples,
+            f"num_backward is at most num_samples, got {self.num_backward} of {self.num_samples}: "
+            "lower it, or leave it out to backpropagate every draw",
+        )
 
     @property
     def bias(self) -> Bias:
         """What the estimator says of this bound with this many draws."""
         return self.gradient.bias(self.followed)
-
-    def at(self, step: Any) -> Objective:
-        """The same at every step of training."""
-        return self
 
     def __call__(
         self, log_joint: LogJoint, posterior: Posterior, *, key: Key[Array, ""]
@@ -145,12 +129,12 @@ class Objective(eqx.Module):
             TypeError: If the posterior can't serve this estimator.
             ValueError: If `log_joint` or `log_prob` returns no scalar.
         """
-        if not callable(log_joint):
-            raise InputError(
-                "an objective takes a function z -> log p(x, z) and a posterior, got "
-                f"{type(log_joint).__name__}; for a model and a batch: objective.batch(model, xs, "
-                "key=key)"
-            )
+        require(
+            callable(log_joint),
+            "an objective takes a function z -> log p(x, z) and a posterior, got "
+            f"{type(log_joint).__name__}; for a model and a batch: objective.batch(model, xs, "
+            "key=key)",
+        )
         rows = Rows(lambda _: log_joint, None, None, posterior, key[None])
         return self._bounds(rows)[0]
 
@@ -227,11 +211,10 @@ class Objective(eqx.Module):
         # Of one draw IWAE is the ELBO, to the last bit, and dearer.
         bound = self.followed if isinstance(self.bound, IWAE) else self.bound
         values = jnp.mean(jax.vmap(jax.vmap(bound))(grouped), axis=1)
-        of_one = jax.vmap(jax.vmap(lambda ell: self.gradient.coefficients(bound, ell)))
-        coefficients = jax.tree.map(
-            lambda c: (c / self.num_outer).reshape(log_weights.shape), of_one(grouped)
+        of_bounds = jax.vmap(jax.vmap(lambda ell: self.gradient.coefficients(bound, ell)))(grouped)
+        return values, jax.tree.map(
+            lambda c: (c / self.num_outer).reshape(log_weights.shape), of_bounds
         )
-        return values, coefficients
 
     def _over_draws(
         self, rows: Rows, way: Way, draws: Int[Array, "batch draws"], like: Array | float

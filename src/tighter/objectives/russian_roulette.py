@@ -7,22 +7,24 @@ with each term divided by the probability of getting so far, the sum keeps its e
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from tighter._checks import require
 from tighter._derivatives import with_gradient_of
 from tighter._rows import Rows, rows_of_batch
-from tighter.bounds import IWAE, Bound, Side
+from tighter.bounds import IWAE, Bound
 from tighter.distributions import stop_parameters
 from tighter.gradients import Bias, Coefficients, DoublyReparameterized, Estimator
+from tighter.objectives.base import AnyObjective
 from tighter.objectives.log_weights import Way, check_drawn, log_weight, surrogate, way_of
 
 
-class SUMO(eqx.Module):
+class SUMO(AnyObjective):
     r"""Stochastically unbiased marginalization objective, in nats.
 
     $\mathrm{IWAE}_m + \sum_{k=1}^{\mathcal K} (\mathrm{IWAE}_{m+k} - \mathrm{IWAE}_{m+k-1}) /
@@ -74,11 +76,11 @@ class SUMO(eqx.Module):
                 f"SUMO follows log p(x), and {type(self.gradient).__name__} does not "
                 f"({self.bias}): use DoublyReparameterized or Reparameterized"
             )
-        if self.num_samples < 1 or self.max_samples <= self.num_samples:
-            raise ValueError(
-                "num_samples is at least 1 and max_samples above it, got "
-                f"{self.num_samples} and {self.max_samples}"
-            )
+        require(
+            1 <= self.num_samples < self.max_samples,
+            "num_samples is at least 1 and max_samples above it, got "
+            f"{self.num_samples} and {self.max_samples}",
+        )
         warnings.warn(
             "SUMO has next to no bias and a very large variance, which no choice of its tail makes "
             "finite without the cut at max_samples: IWAE with as many draws is the safer bound",
@@ -86,18 +88,9 @@ class SUMO(eqx.Module):
         )
 
     @property
-    def num_outer(self) -> int:
-        """Independent values averaged: one."""
-        return 1
-
-    @property
     def bias(self) -> Bias:
         """What the estimator says of IWAE with `max_samples` draws, whose expectation this has."""
         return self.gradient.bias(_NESTED)
-
-    def at(self, step: Any) -> SUMO:
-        """The same at every step of training."""
-        return self
 
     def batch(self, model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Float[Array, " batch"]:
         """The estimate of log p(x) for each example, whose derivative estimates its gradient.
@@ -152,9 +145,6 @@ class Nested(Bound):
     Args:
         combination: v, shape (K,); adds up to one.
     """
-
-    side: ClassVar[Side] = Side.NEITHER
-    is_linear: ClassVar[bool] = False
 
     combination: Float[Array, " K"]
 

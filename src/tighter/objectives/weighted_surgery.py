@@ -10,13 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution, Independent
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw, is_reparameterizable
 from tighter.gradients import Bias, BiasKind
+from tighter.objectives.base import AnyObjective
 
 
-class WeightedSurgery(eqx.Module):
+class WeightedSurgery(AnyObjective):
     r"""The ELBO with weights on the three parts of its average divergence.
 
     $\mathrm E\,\log p(x|z) - \alpha\, I(n; z) - \beta\, \mathrm{KL}(q(z) \| \prod_j q(z_j)) -
@@ -57,18 +58,15 @@ class WeightedSurgery(eqx.Module):
     def __check_init__(self) -> None:
         """Refuse what can't be right, when it is built."""
         weights = (self.mutual_information, self.total_correlation, self.marginal_kl)
-        if not all(weight >= 0 for weight in weights):
-            raise InputError(f"weights of the surgery are at least 0, got {weights}")
-        if self.num_examples < 2 or self.num_samples < 1:
-            raise InputError(
-                "a surgery takes 2 examples and 1 draw or more, got "
-                f"num_examples={self.num_examples} and num_samples={self.num_samples}"
-            )
-
-    @property
-    def num_outer(self) -> int:
-        """Independent bounds averaged: one, as more draws do the same."""
-        return 1
+        require(
+            all(weight >= 0 for weight in weights),
+            f"weights of the surgery are at least 0, got {weights}",
+        )
+        require(
+            self.num_examples >= 2 and self.num_samples >= 1,
+            "a surgery takes 2 examples and 1 draw or more, got "
+            f"num_examples={self.num_examples} and num_samples={self.num_samples}",
+        )
 
     @property
     def bias(self) -> Bias:
@@ -81,10 +79,6 @@ class WeightedSurgery(eqx.Module):
         )
         return Bias(reason, theta=BiasKind.BIASED, phi=BiasKind.BIASED)
 
-    def at(self, step: Any) -> WeightedSurgery:
-        """The same at every step of training."""
-        return self
-
     def batch(self, model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Float[Array, " batch"]:
         """The weighted bound of each example of a batch, in nats.
 
@@ -95,11 +89,10 @@ class WeightedSurgery(eqx.Module):
         """
         rows = rows_of_batch(model, xs, key=key)
         num = rows.keys.shape[0]
-        if not 2 <= num <= self.num_examples:
-            raise InputError(
-                f"a batch of a surgery has 2 to num_examples={self.num_examples} examples, got "
-                f"{num}"
-            )
+        require(
+            2 <= num <= self.num_examples,
+            f"a batch of a surgery has 2 to num_examples={self.num_examples} examples, got {num}",
+        )
         prior = model.prior
         units = jax.eval_shape(lambda: _by_unit(rows.example_posterior(), _drawn(rows), prior)[0])
         own, others = 1 / self.num_examples, 1 - 1 / self.num_examples
@@ -143,12 +136,14 @@ def _drawn(rows: Any) -> Array:
 def _by_unit(posterior: Any, z: Array, prior: Any) -> tuple[Array, Array]:
     """Log densities of each unit of z, of q and p."""
     for name, distribution in (("posterior", posterior), ("prior", prior)):
-        if not (isinstance(distribution, Independent) and distribution.event_dim == 1):
-            raise InputError(
-                f"a surgery by units takes a {name} that factorizes over them, got "
-                f"{type(distribution).__name__}: take the diagonal Gaussian and the standard prior"
-            )
-    if not is_reparameterizable(posterior):
-        raise InputError("a surgery in training takes a posterior with reparameterized draws")
+        require(
+            isinstance(distribution, Independent) and distribution.event_dim == 1,
+            f"a surgery by units takes a {name} that factorizes over them, got "
+            f"{type(distribution).__name__}: take the diagonal Gaussian and the standard prior",
+        )
+    require(
+        is_reparameterizable(posterior),
+        "a surgery in training takes a posterior with reparameterized draws",
+    )
     of_q: Distribution = posterior.base_dist
     return jnp.asarray(of_q.log_prob(z)), prior.base_dist.log_prob(z)
