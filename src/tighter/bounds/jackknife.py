@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import equinox as eqx
 import jax
@@ -108,9 +109,8 @@ class Jackknife(Bound):
         """None, but for order 0: each is left out by itself."""
         return num if self.order == 0 else 1
 
-    def _subsets(self, num: int) -> list[tuple[float, np.ndarray]]:
+    def _subsets(self, num: int) -> Iterator[tuple[float, np.ndarray]]:
         """For j from 1 up: the coefficient c_j and the masks (subsets, K) of the draws kept."""
-        subsets = []
         for left_out in range(1, self.order + 1):
             rows = math.comb(num, left_out)
             if rows * num > _MOST_ENTRIES:
@@ -126,8 +126,7 @@ class Jackknife(Bound):
                 * (num - left_out) ** self.order
                 / (math.factorial(self.order - left_out) * math.factorial(left_out))
             )
-            subsets.append((coefficient, kept))
-        return subsets
+            yield coefficient, kept
 
 
 def _within(log_weights: Array, kept: np.ndarray) -> Array:
