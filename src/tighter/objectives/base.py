@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, Self
+from typing import Any
 
 import equinox as eqx
 from jaxtyping import Array, Float, Key, PyTree
@@ -16,6 +16,11 @@ class AnyObjective(eqx.Module):
     """A bound in nats, larger is better, and an estimate of its derivative."""
 
     @property
+    @abc.abstractmethod
+    def num_samples(self) -> int:
+        """Draws in a bound."""
+
+    @property
     def num_outer(self) -> int:
         """Independent bounds averaged: one, where more draws do the same."""
         return 1
@@ -25,7 +30,7 @@ class AnyObjective(eqx.Module):
     def bias(self) -> Bias:
         """Whether its derivative is, in expectation, the gradient of its value."""
 
-    def at(self, step: Any) -> Self:
+    def at(self, step: Any) -> AnyObjective:
         """The objective of one step of training: the same at every step."""
         return self
 

@@ -47,11 +47,6 @@ class _ClosedForm(AnyObjective):
 
     @property
     @abc.abstractmethod
-    def num_samples(self) -> int:
-        """Draws of an example."""
-
-    @property
-    @abc.abstractmethod
     def chunk_size(self) -> int | None:
         """Draws of an example in memory at a time."""
 
