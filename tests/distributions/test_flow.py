@@ -258,9 +258,9 @@ def test_made_where_the_rest_is_traced():
     [
         ({"kind": "couplings"}, "unknown flow 'couplings'; did you mean 'coupling'"),
         ({"num_latent": 1}, "takes 2 latent dimensions or more, got 1"),
-        ({"num_layers": 0}, "num_layers is 1 or more, got 0"),
-        ({"num_context": -1}, "num_context is 0 or more, got -1"),
-        ({"width": 0}, "width is 1 or more, got 0"),
+        ({"num_layers": 0}, "num_layers is a whole number of at least 1, got 0"),
+        ({"num_context": -1}, "num_context is a whole number of at least 0, got -1"),
+        ({"width": 0}, "width is a whole number of at least 1, got 0"),
     ],
 )
 def test_what_is_no_flow(arguments, message):
