@@ -139,8 +139,7 @@ def read_idx(path: Path) -> np.ndarray:
         content = _unzipped(path, content)
     size = len(content)
     require(
-        size >= 4,
-        f"{path} is cut short: {size} bytes, less than an IDX header; download it again",
+        size >= 4, f"{path} is cut short: {size} bytes, less than an IDX header; download it again"
     )
     code, rank = content[2], content[3]
     require(

@@ -86,8 +86,7 @@ class Column:
             f"{column} has {number} level(s), and categorical has two or more; drop the column",
         )
         require(
-            has_levels or not number,
-            f"{column} of kind {self.kind} has categories; leave them out",
+            has_levels or not number, f"{column} of kind {self.kind} has categories; leave them out"
         )
 
 
@@ -223,7 +222,7 @@ def _polars_type(column: Column) -> Any:
         return pl.Enum(column.categories)
     if decimal := _DECIMAL.fullmatch(column.dtype):
         return pl.Decimal(int(decimal[1]), int(decimal[2]))
-    return getattr(pl, column.dtype)
+    return vars(pl)[column.dtype]
 
 
 def refuse_missing_rows(x: np.ndarray) -> None:

@@ -22,10 +22,7 @@ _MOST = 2**53  # what float64 can count to
 
 
 def read_counts(
-    path: str | Path,
-    vocabulary: str | Path | None = None,
-    *,
-    words: Sequence[str] | None = None,
+    path: str | Path, vocabulary: str | Path | None = None, *, words: Sequence[str] | None = None
 ) -> Corpus:
     """Read counts from an .npz file, which is never unpickled.
 
@@ -87,10 +84,7 @@ def read_vocabulary(path: str | Path) -> tuple[str, ...]:
 
 
 def _vocabulary(
-    path: Path,
-    arrays: dict[str, np.ndarray],
-    file: str | Path | None,
-    wanted: Sequence[str] | None,
+    path: Path, arrays: dict[str, np.ndarray], file: str | Path | None, wanted: Sequence[str] | None
 ) -> tuple[str, ...]:
     if file is not None:
         found: Sequence[str] | None = read_vocabulary(file)

@@ -50,10 +50,11 @@ def checked_examples(data: Any, name: str, *, missing: bool, scalars: bool) -> P
             f"shape {part.shape}",
         )
         _check_finite(np.asarray(part), place, missing=missing)
-    sizes = {place: len(part) for place, part in whole}
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{place} has {size}" for place, size in sizes.items())
-        raise InputError(f"the parts of examples have the same leading axis, but {told}")
+    sizes = ", ".join(f"{place} has {len(part)}" for place, part in whole)
+    require(
+        len({len(part) for _, part in whole}) == 1,
+        f"the parts of examples have the same leading axis, but {sizes}",
+    )
     return jax.tree.unflatten(structure, [part for _, part in whole])
 
 

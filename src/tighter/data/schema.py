@@ -166,10 +166,7 @@ class Schema:
         )
 
 
-def infer_schema(
-    frame: polars.DataFrame,
-    overrides: Mapping[str, str] = {},
-) -> Schema:
+def infer_schema(frame: polars.DataFrame, overrides: Mapping[str, str] = {}) -> Schema:
     """What a table's columns hold, by their types.
 
     Text and booleans are binary with two levels and categorical with more, and two whole numbers,

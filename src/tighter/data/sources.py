@@ -147,12 +147,7 @@ def _not_read(path: Path) -> str:
 
 
 def _table(
-    path: Path,
-    *,
-    drop: Sequence[str],
-    kinds: Mapping[str, str],
-    target: str | None,
-    **options: Any,
+    path: Path, *, drop: Sequence[str], kinds: Mapping[str, str], target: str | None, **options: Any
 ) -> Dataset:
     whole = read_table(path, **options)
     try:

@@ -20,11 +20,7 @@ from tighter.data.examples import check_finite
 from tighter.distributions import draw, stop_parameters
 from tighter.models._families import PosteriorFamily
 from tighter.models._model import LatentVariableModel
-from tighter.models.bayesian.parameters import (
-    ParameterPosterior,
-    ParameterPrior,
-    leading_axis,
-)
+from tighter.models.bayesian.parameters import ParameterPosterior, ParameterPrior, leading_axis
 from tighter.models.bayesian.peak import Distance, climb, distance, factor_of_inverse, settle
 from tighter.models.bayesian.posteriors import family_from_name, initial_output
 

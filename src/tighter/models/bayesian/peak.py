@@ -125,11 +125,7 @@ class _State(NamedTuple):
 
 
 def settle(
-    log_density: LogDensity,
-    location: Vector,
-    factor: Matrix,
-    *,
-    diagonal: bool,
+    log_density: LogDensity, location: Vector, factor: Matrix, *, diagonal: bool
 ) -> tuple[Vector, Matrix]:
     """Mean and factor of the covariance after steps along the natural gradient, only ever upward.
 
@@ -191,11 +187,7 @@ class Distance(NamedTuple):
         return not (self.ess >= _FEW and self.shift - 3 / self.ess**0.5 <= _OFF)
 
 
-def distance(
-    log_density: LogDensity,
-    location: Vector,
-    factor: Matrix,
-) -> Distance:
+def distance(log_density: LogDensity, location: Vector, factor: Matrix) -> Distance:
     """How far a Gaussian is from the density, as far as its own draws tell."""
     unit = _unit_draws(_WEIGHED, location.size)
     moved = unit @ factor.T

@@ -48,7 +48,7 @@ def family_from_name(
         make = BAYESIAN_POSTERIORS[name]
         posterior = make(num_free, int(number) if colon else None, key=key)
     require(
-        isinstance(getattr(posterior, "space", None), Space),
+        isinstance(posterior, PosteriorFamily),
         f"posterior is a name or a family, got {posterior!r}: take one of "
         f"{', '.join(sorted(BAYESIAN_POSTERIORS))}",
     )

@@ -23,7 +23,11 @@ from tighter._derivatives import with_second_path
 from tighter.distributions import stop_parameters
 from tighter.gradients import Bias
 from tighter.models.diffusion.model import DiffusionModel
-from tighter.models.diffusion.schedules import Schedule, signal_and_noise
+from tighter.models.diffusion.schedules import Scalar, Schedule, signal_and_noise
+
+Batch = Float[Array, "batch ..."]
+PerExample = Float[Array, " batch"]
+Times = Float[Array, "batch times"]
 
 
 class Terms(NamedTuple):
@@ -35,12 +39,12 @@ class Terms(NamedTuple):
         diffusion: An unbiased estimate of the KL of all steps between.
     """
 
-    prior_kl: Float[Array, " batch"]
-    reconstruction: Float[Array, " batch"]
-    diffusion: Float[Array, " batch"]
+    prior_kl: PerExample
+    reconstruction: PerExample
+    diffusion: PerExample
 
     @property
-    def bound(self) -> Float[Array, " batch"]:
+    def bound(self) -> PerExample:
         """The bound on log p(x)."""
         return self.reconstruction - self.prior_kl - self.diffusion
 
@@ -48,8 +52,8 @@ class Terms(NamedTuple):
 class Level(NamedTuple):
     """A level of noise: its log SNR, and what ‖ε − ε̂‖² weighs there, in nats."""
 
-    log_snr: Float[Array, ""]
-    weight: Float[Array, ""]
+    log_snr: Scalar
+    weight: Scalar
 
 
 class DiffusionBound(eqx.Module):
@@ -104,15 +108,11 @@ class DiffusionBound(eqx.Module):
         """The same at every step of training."""
         return self
 
-    def batch(
-        self, model: DiffusionModel, xs: Float[Array, "batch ..."], *, key: Key[Array, ""]
-    ) -> Float[Array, " batch"]:
+    def batch(self, model: DiffusionModel, xs: Batch, *, key: Key[Array, ""]) -> PerExample:
         """The bound for each example of a batch, in nats."""
         return self.terms(model, xs, key=key).bound
 
-    def terms(
-        self, model: DiffusionModel, xs: Float[Array, "batch ..."], *, key: Key[Array, ""]
-    ) -> Terms:
+    def terms(self, model: DiffusionModel, xs: Batch, *, key: Key[Array, ""]) -> Terms:
         """The terms of each example's bound, in nats.
 
         Raises:
@@ -126,7 +126,7 @@ class DiffusionBound(eqx.Module):
         diffusion = jnp.mean(diffusion_losses(model, us, times, noise), axis=1)
         return Terms(*closed_terms(model, us), diffusion)
 
-    def _times(self, num: int, *, key: Key[Array, ""]) -> Float[Array, "batch times"]:
+    def _times(self, num: int, *, key: Key[Array, ""]) -> Times:
         shape = (num, self.num_times)
         if not self.antithetic:
             return jax.random.uniform(key, shape)
@@ -136,9 +136,7 @@ class DiffusionBound(eqx.Module):
         return (jax.random.uniform(key) + own[None, :] + between[:, None]) % 1.0
 
 
-def closed_terms(
-    model: DiffusionModel, us: Float[Array, "batch ..."]
-) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+def closed_terms(model: DiffusionModel, us: Batch) -> tuple[PerExample, PerExample]:
     """KL(q(z_1|x)‖N(0, I)) and E_q[log p(x|z_0)] of standardized examples, in nats."""
     axes, size = tuple(range(1, us.ndim)), us[0].size
     first, last = (model.schedule.log_snr(jnp.asarray(end)) for end in (0.0, 1.0))
@@ -152,11 +150,8 @@ def closed_terms(
 
 
 def diffusion_losses(
-    model: DiffusionModel,
-    us: Float[Array, "batch ..."],
-    times: Float[Array, "batch times"],
-    noise: Float[Array, "batch times ..."],
-) -> Float[Array, "batch times"]:
+    model: DiffusionModel, us: Batch, times: Times, noise: Float[Array, "batch times ..."]
+) -> Times:
     """Estimates of the diffusion term of standardized examples, one a time, in nats.
 
     With a learned schedule in continuous time the derivative by what is inside the schedule is that
@@ -165,7 +160,7 @@ def diffusion_losses(
     """
     num_steps = model.num_steps
 
-    def at_levels(model: DiffusionModel, levels: Level) -> Float[Array, "batch times"]:
+    def at_levels(model: DiffusionModel, levels: Level) -> Times:
         return _flattened(model, us, levels, noise)
 
     of_bound, of_variance = model.schedule.parts()
@@ -183,10 +178,10 @@ def diffusion_losses(
     return at_levels(model, levels)
 
 
-def _levels(schedule: Schedule, times: Float[Array, "batch times"], num_steps: int | None) -> Level:
+def _levels(schedule: Schedule, times: Times, num_steps: int | None) -> Level:
     """The levels of noise at some times; with T steps, at the end of the step that each is in."""
 
-    def level(time: Float[Array, ""]) -> Level:
+    def level(time: Scalar) -> Level:
         if num_steps is None:
             log_snr, slope = schedule.with_slope(time)
             return Level(log_snr, -0.5 * slope)
@@ -199,15 +194,12 @@ def _levels(schedule: Schedule, times: Float[Array, "batch times"], num_steps: i
 
 
 def _flattened(
-    model: DiffusionModel,
-    us: Float[Array, "batch ..."],
-    levels: Level,
-    noise: Float[Array, "batch times ..."],
-) -> Float[Array, "batch times"]:
+    model: DiffusionModel, us: Batch, levels: Level, noise: Float[Array, "batch times ..."]
+) -> Times:
     """Weighted squared errors, the times of all examples as rows of one vmap."""
     shape = noise.shape[:2]
 
-    def row(u: Array, level: Level, noise: Array) -> Float[Array, ""]:
+    def row(u: Array, level: Level, noise: Array) -> Scalar:
         alpha, sigma = signal_and_noise(level.log_snr)
         output = model.denoiser(alpha * u + sigma * noise, level.log_snr)
         return level.weight * model.prediction.squared_error(output, u, noise, level.log_snr)

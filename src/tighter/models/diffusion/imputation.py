@@ -17,6 +17,9 @@ from tighter._summary import quantity, summary
 from tighter.models.diffusion.chain import Units, step_between
 from tighter.models.diffusion.schedules import Example, Scalar, signal_and_noise
 
+Particles = Float[Array, "particles ..."]
+Weights = Float[Array, " particles"]
+
 
 class Completed(NamedTuple):
     """Completed examples.
@@ -86,12 +89,12 @@ def _filter(
     u = jnp.where(observed, units.standardized(jnp.where(observed, x, 0.0)), 0.0)
     first_key, scan_key, resample_key, last_key = jax.random.split(key, 4)
 
-    def noise(key: Key[Array, ""]) -> Float[Array, "particles ..."]:
+    def noise(key: Key[Array, ""]) -> Particles:
         """Its own for each particle; that of the observed entries is common to all."""
         drawn = jax.random.normal(key, (num_particles + 1, *x.shape))
         return jnp.where(observed[None], drawn[-1:], drawn[:-1])
 
-    def over_observed(values: Float[Array, "particles ..."]) -> Float[Array, " particles"]:
+    def over_observed(values: Particles) -> Weights:
         return jnp.sum(jnp.where(observed[None], values, 0.0).reshape(num_particles, -1), axis=1)
 
     # From z_1: weights are p/q of the observed entries.
@@ -117,10 +120,7 @@ def _filter(
     keys = jax.random.split(scan_key, log_snrs.shape[0] - 1)
     zero, full = jnp.zeros(()), jnp.asarray(float(num_particles))
     carry, _ = jax.lax.scan(
-        down,
-        (z, log_weights, zero, full),
-        (log_snrs[1:], log_snrs[:-1], keys),
-        reverse=True,
+        down, (z, log_weights, zero, full), (log_snrs[1:], log_snrs[:-1], keys), reverse=True
     )
     z, log_weights, total, least = carry
     # To x: p(x|z_0) of the observed entries, in x's own units.
@@ -136,12 +136,7 @@ def _filter(
 
 
 def _resampled(
-    z: Float[Array, "particles ..."],
-    log_weights: Float[Array, " particles"],
-    total: Scalar,
-    *,
-    always: bool = False,
-    key: Key[Array, ""],
+    z: Particles, log_weights: Weights, total: Scalar, *, always: bool = False, key: Key[Array, ""]
 ) -> tuple[Array, Array, Array, Array]:
     """Particles of equal weight, where less than half of them are effective; else as they are."""
     num = log_weights.shape[0]

@@ -22,12 +22,7 @@ from tighter.models.diffusion.chain import Known, ReverseChain, Units
 from tighter.models.diffusion.denoisers import Denoiser, denoiser_from_name
 from tighter.models.diffusion.imputation import Completed, filtered
 from tighter.models.diffusion.predictions import PREDICTIONS, Prediction
-from tighter.models.diffusion.sampling import (
-    SAMPLERS,
-    STEPS_IN_CONTINUOUS_TIME,
-    Denoised,
-    samples,
-)
+from tighter.models.diffusion.sampling import SAMPLERS, STEPS_IN_CONTINUOUS_TIME, Denoised, samples
 from tighter.models.diffusion.schedules import (
     Example,
     Scalar,

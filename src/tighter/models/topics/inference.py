@@ -13,12 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from tighter.models.networks._layers import Linear
-from tighter.models.topics.log_simplex import (
-    LogDirichlet,
-    LogDirichletMixture,
-    LogisticNormal,
-)
-from tighter.models.topics.words import BatchNorm
+from tighter.models.topics.log_simplex import LogDirichlet, LogDirichletMixture, LogisticNormal
+from tighter.models.topics.words import BatchNorm, Proportions, Vocab
+
+Outputs = Float[Array, " outputs"]
+Documents = Float[Array, "batch vocab"]
 
 # Logarithms of factors by which an encoder corrects a guess; beyond, draws would overflow.
 _FARTHEST = 8.0
@@ -32,7 +31,7 @@ class Inference(eqx.Module):
     """How q(log θ | x) of one document is found."""
 
     @abc.abstractmethod
-    def posterior(self, model: Any, x: Float[Array, " vocab"]) -> Any:
+    def posterior(self, model: Any, x: Vocab) -> Any:
         """q(log θ | x), a distribution with `mean_proportions`.
 
         Args:
@@ -40,7 +39,7 @@ class Inference(eqx.Module):
             x: Counts of words.
         """
 
-    def in_training(self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]) -> Inference:
+    def in_training(self, xs: Documents, *, key: Key[Array, ""]) -> Inference:
         """The same as one step of training sees it."""
         return self
 
@@ -57,9 +56,7 @@ class ProportionsFamily(eqx.Module):
         """Numbers of the encoder's output."""
 
     @abc.abstractmethod
-    def distribution(
-        self, output: Float[Array, " outputs"], *, guess: Float[Array, " topics"], alpha: float
-    ) -> Any:
+    def distribution(self, output: Outputs, *, guess: Proportions, alpha: float) -> Any:
         """q(log θ).
 
         Args:
@@ -77,9 +74,7 @@ class DirichletProportions(ProportionsFamily):
         """One a topic, l."""
         return num_topics
 
-    def distribution(
-        self, output: Float[Array, " outputs"], *, guess: Float[Array, " topics"], alpha: float
-    ) -> Any:
+    def distribution(self, output: Outputs, *, guess: Proportions, alpha: float) -> Any:
         """Dirichlet."""
         factor = jnp.exp(jnp.clip(output, -_FARTHEST, _FARTHEST))
         return LogDirichlet(alpha + factor * (guess - alpha))
@@ -96,9 +91,7 @@ class LogisticNormalProportions(ProportionsFamily):
         """Two a topic, m and v."""
         return 2 * num_topics
 
-    def distribution(
-        self, output: Float[Array, " outputs"], *, guess: Float[Array, " topics"], alpha: float
-    ) -> Any:
+    def distribution(self, output: Outputs, *, guess: Proportions, alpha: float) -> Any:
         """Logistic-normal."""
         shift, log_factor = jnp.split(output, 2)
         log_factor = jnp.clip(log_factor, -_FARTHEST, _FARTHEST)
@@ -159,14 +152,12 @@ class DocumentEncoder(Inference):
         normalization = BatchNorm.create((num_outputs,)) if normalized else None
         return cls(layers, head, family, normalization, keep)
 
-    def posterior(self, model: Any, x: Float[Array, " vocab"]) -> Any:
+    def posterior(self, model: Any, x: Vocab) -> Any:
         """The family's distribution."""
         guess = model.words.guess(x, alpha=model.alpha, num_steps=_STEPS_BEFORE_ENCODER)
         return self.family.distribution(self.normalized(x), guess=guess, alpha=model.alpha)
 
-    def in_training(
-        self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]
-    ) -> DocumentEncoder:
+    def in_training(self, xs: Documents, *, key: Key[Array, ""]) -> DocumentEncoder:
         """With dropout, and normalized by the batch."""
         dropped = dataclasses.replace(self, dropout=key) if self.keep < 1 else self
         if self.normalization is None:
@@ -182,15 +173,15 @@ class DocumentEncoder(Inference):
         moved = self.normalization.moved(in_training.normalization)
         return dataclasses.replace(self, normalization=moved)
 
-    def normalized(self, x: Float[Array, " vocab"]) -> Float[Array, " outputs"]:
+    def normalized(self, x: Vocab) -> Outputs:
         """The family's parameters."""
         output = self._output(x)
         return output if self.normalization is None else self.normalization(output)
 
-    def _output(self, x: Float[Array, " vocab"]) -> Float[Array, " outputs"]:
+    def _output(self, x: Vocab) -> Outputs:
         return self.head(self._hidden(x))
 
-    def _hidden(self, x: Float[Array, " vocab"]) -> Float[Array, " hidden"]:
+    def _hidden(self, x: Vocab) -> Float[Array, " hidden"]:
         hidden = jnp.log1p(x)
         for layer in self.layers:
             hidden = jax.nn.softplus(layer(hidden))
@@ -216,7 +207,7 @@ class CoordinateAscent(Inference):
 
     num_steps: int = eqx.field(static=True, default=20)
 
-    def posterior(self, model: Any, x: Float[Array, " vocab"]) -> LogDirichlet:
+    def posterior(self, model: Any, x: Vocab) -> LogDirichlet:
         """Dirichlet after the steps."""
         return LogDirichlet(model.words.guess(x, alpha=model.alpha, num_steps=self.num_steps))
 
@@ -237,7 +228,7 @@ class DefensiveCoordinateAscent(Inference):
 
     num_steps: int = eqx.field(static=True, default=100)
 
-    def posterior(self, model: Any, x: Float[Array, " vocab"]) -> LogDirichletMixture:
+    def posterior(self, model: Any, x: Vocab) -> LogDirichletMixture:
         """Mixture of Dirichlets."""
         gamma = model.words.guess(x, alpha=model.alpha, num_steps=self.num_steps)
         weights, shares = zip(*_DEFENSIVE, strict=True)

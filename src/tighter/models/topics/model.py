@@ -25,11 +25,20 @@ from tighter.models.topics.inference import (
     DefensiveCoordinateAscent,
     DirichletProportions,
     DocumentEncoder,
+    Documents,
     Inference,
     LogisticNormalProportions,
     ProportionsFamily,
 )
-from tighter.models.topics.words import DirichletTopics, MixtureOfTopics, ProductOfExperts, Words
+from tighter.models.topics.words import (
+    DirichletTopics,
+    MixtureOfTopics,
+    ProductOfExperts,
+    Proportions,
+    Topics,
+    Vocab,
+    Words,
+)
 
 _FAMILIES: dict[str, ProportionsFamily] = {
     "dirichlet": DirichletProportions(),
@@ -184,7 +193,7 @@ class TopicModel(LatentVariableModel):
         return dataclasses.replace(self, words=words, length=length)
 
     @property
-    def topics(self) -> Float[Array, "topics vocab"]:
+    def topics(self) -> Topics:
         """Each topic's distribution over the vocabulary."""
         return self.words.topics
 
@@ -203,17 +212,17 @@ class TopicModel(LatentVariableModel):
         """p(log θ)."""
         return self.words.prior(jnp.full(self.num_topics, self.alpha))
 
-    def likelihood(self, z: Float[Array, " topics"]) -> Any:
+    def likelihood(self, z: Proportions) -> Any:
         """p(x | log θ): a document of `length` words, in any order."""
         log_probs = self.words.log_probs(z)
         return FamilyDistribution(_Document(self.length), log_probs, log_probs.shape)
 
-    def posterior(self, x: Float[Array, " vocab"]) -> Any:
+    def posterior(self, x: Vocab) -> Any:
         """q(log θ | x)."""
         self._check(x)
         return self.inference.posterior(self, x)
 
-    def log_joint(self, x: Float[Array, " vocab"]) -> Callable[[Array], Array]:
+    def log_joint(self, x: Vocab) -> Callable[[Array], Array]:
         """The function log θ -> log p(x, log θ), in nats.
 
         In a step of training with topics drawn, less a document's share of their divergence.
@@ -221,17 +230,17 @@ class TopicModel(LatentVariableModel):
         self._check(x)
         prior = self.prior
 
-        def log_joint(z: Float[Array, " topics"]) -> Float[Array, ""]:
+        def log_joint(z: Proportions) -> Float[Array, ""]:
             return prior.log_prob(z) + x @ self.words.log_probs(z) + self.words.log_weight
 
         return log_joint
 
-    def log_likelihood(self, x: Float[Array, " vocab"]) -> Callable[[Array], Array]:
+    def log_likelihood(self, x: Vocab) -> Callable[[Array], Array]:
         """The function log θ -> log p(x | log θ), in nats."""
         self._check(x)
         return lambda z: x @ self.words.log_probs(z) + self.words.log_weight
 
-    def proportions(self, counts: Float[Array, " vocab"]) -> Float[Array, " topics"]:
+    def proportions(self, counts: Vocab) -> Proportions:
         """Mean of θ under q(θ | x) of one document."""
         return self.posterior(counts).mean_proportions
 
@@ -271,7 +280,7 @@ class TopicModel(LatentVariableModel):
         """
         checked_documents(xs, self.vocabulary_size, parts=True)
 
-    def in_training(self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]) -> TopicModel:
+    def in_training(self, xs: Documents, *, key: Key[Array, ""]) -> TopicModel:
         """The model as a step of training sees it: batch statistics, dropout, topics drawn."""
         encoder_key, draw_key, words_key = jax.random.split(key, 3)
         inference = self.inference.in_training(xs, key=encoder_key)
@@ -284,7 +293,7 @@ class TopicModel(LatentVariableModel):
         words = self.words.in_training(log_proportions, key=words_key)
         return dataclasses.replace(model, words=words)
 
-    def after_step(self, xs: Float[Array, "batch vocab"], *, key: Key[Array, ""]) -> TopicModel:
+    def after_step(self, xs: Documents, *, key: Key[Array, ""]) -> TopicModel:
         """The model with its averages of batch statistics moved on."""
         seen = self.in_training(xs, key=key)
         return dataclasses.replace(
@@ -306,15 +315,15 @@ class _Document(eqx.Module):
 
     length: int = eqx.field(static=True)
 
-    def sample(self, output: Float[Array, " vocab"], *, key: Key[Array, ""]) -> Array:
+    def sample(self, output: Vocab, *, key: Key[Array, ""]) -> Array:
         """Counts of `length` words."""
         words = jax.random.categorical(key, output, shape=(self.length,))
         return jnp.zeros(output.shape).at[words].add(1)
 
-    def log_prob(self, output: Float[Array, " vocab"], x: Float[Array, " vocab"]) -> Array:
+    def log_prob(self, output: Vocab, x: Vocab) -> Array:
         """Of the document's own length."""
         return x @ output
 
-    def mean(self, output: Float[Array, " vocab"]) -> Array:
+    def mean(self, output: Vocab) -> Array:
         """Expected counts."""
         return self.length * jnp.exp(output)
