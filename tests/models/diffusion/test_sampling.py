@@ -199,7 +199,7 @@ def test_what_is_no_denoiser_is_refused():
             DiffusionModel.create(shape, denoiser=name, hidden=hidden, key=KEY)
     assert set(DENOISERS) == {"mlp", "unet"}
     model = DiffusionModel.create((3,), hidden=(2,), key=KEY)
-    with pytest.raises(InputError, match="drop or fill"):
+    with pytest.raises(InputError, match="drop these rows or fill"):
         model.initialized_from(np.array([[1.0, np.nan, 2.0]]))
 
 
