@@ -67,8 +67,8 @@ def dsep(
     if svg is not None and not svg.absolute().parent.is_dir():
         raise InputError(f"--svg is in a folder that exists, got {svg}")
     dag = _read(graph)
-    asked = plate or [*(given or []), *([] if a is None or b is None else [a, b])]
-    names = [name for words in asked for name in _nodes(dag, words.rpartition("=")[0] or words)]
+    groups = plate or [*(given or []), *([] if a is None or b is None else [a, b])]
+    names = [name for words in groups for name in _nodes(dag, words.rpartition("=")[0] or words)]
     if not names or not all(name in dag.nodes for name in names):
         dag = dag.labeled()  # named as they are asked for
     dag = _unrolled(dag, plate or [])
@@ -137,13 +137,13 @@ def _unrolled(dag: Any, plates: list[str]) -> Any:
     from tighter._errors import InputError
     from tighter.graph import Plate
 
-    made = []
+    repeated = []
     for words in plates:
         nodes, equals, size = words.rpartition("=")
         if not equals or not size.strip().isdecimal() or len(size) > _DIGITS:
             raise InputError(f"--plate is nodes and a number, z,x=3, got {words!r}")
-        made.append(Plate(_nodes(dag, nodes), int(size)))
-    return dag.unrolled(*made) if made else dag
+        repeated.append(Plate(_nodes(dag, nodes), int(size)))
+    return dag.unrolled(*repeated) if repeated else dag
 
 
 def _nodes(dag: Any, words: str) -> list[str]:

@@ -72,7 +72,7 @@ def impute_table(
     announce(
         f"imputing {missing.sum()} entries in {len(rows)} of {len(xs)} rows, K = {num_samples}"
     )
-    made = impute(
+    imputed = impute(
         model,
         xs[rows],
         num_samples=num_samples,
@@ -96,11 +96,11 @@ def impute_table(
         "missing": {name: count for name, count in counts if count},
         "num_samples": num_samples,
         "num_draws": num_draws,
-        "verdict": made.verdict,
-        "median_ess": float(np.median(made.ess)),
-        "least_ess": float(made.ess.min()),
+        "verdict": imputed.verdict,
+        "median_ess": float(np.median(imputed.ess)),
+        "least_ess": float(imputed.ess.min()),
     }
-    return Completed(merged(made.values), [merged(draw) for draw in made.draws], record)
+    return Completed(merged(imputed.values), [merged(draw) for draw in imputed.draws], record)
 
 
 def check_gaps(table: polars.DataFrame, names: Sequence[str]) -> None:

@@ -368,8 +368,8 @@ def compared(
         key=key,
     )
     record = {"parameters": measured.which, "seed": measured.seed, **comparison.to_dict()}
-    asked = json.dumps([names, gradients, counts, num_backward]).encode()
-    pairs = hashlib.sha256(asked).hexdigest()[:8]
+    question = json.dumps([names, gradients, counts, num_backward]).encode()
+    pairs = hashlib.sha256(question).hexdigest()[:8]
     stored = measured.store(
         "comparison", record, {}, began=began,
         settings={"R": num_replicates, "seed": measured.seed, "pairs": pairs},

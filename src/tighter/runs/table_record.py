@@ -28,7 +28,7 @@ from tighter.runs.kind import error_of_mean
 
 # A record is of bounded size, whatever the table: rows, columns, levels, letters.
 _ROWS, _COLUMNS, _SEARCHED, _LEVELS, _WORDS, _LETTERS = 4000, 200, 60, 12, 600, 80
-_BINS, _COARSE, _PAIRS, _POINTS, _STRANGE, _TOLD, _TESTED, _DRAWS = 24, 6, 6, 250, 8, 3, 500, 32
+_BINS, _COARSE, _PAIRS, _POINTS, _STRANGE, _WORST, _TESTED, _DRAWS = 24, 6, 6, 250, 8, 3, 500, 32
 
 
 def table_record(
@@ -94,11 +94,11 @@ def _explained(
         zs = jax.vmap(lambda key: draw(posterior, key=key))(jax.random.split(key, _DRAWS))
         outputs = jax.vmap(base.decoder)(zs)
         none = jnp.zeros(x.shape, bool)
-        told = jax.vmap(lambda out: inner.statistic(out, filled, none))(outputs)
+        statistics = jax.vmap(lambda out: inner.statistic(out, filled, none))(outputs)
         if not isinstance(inner, Factorized | Mixed | Standardized):
-            return inner.point(told.mean(axis=0)), jnp.full(x.shape, jnp.nan)
+            return inner.point(statistics.mean(axis=0)), jnp.full(x.shape, jnp.nan)
         costs = -jax.vmap(lambda out: inner.log_probs(out, filled))(outputs).mean(axis=0)
-        return inner.point(told.mean(axis=0)), jnp.where(observed, costs, jnp.nan)
+        return inner.point(statistics.mean(axis=0)), jnp.where(observed, costs, jnp.nan)
 
     return jax.vmap(of_one)(xs, jax.random.split(key, len(xs)))
 
@@ -208,21 +208,21 @@ def _pairs(schema: Schema, data: np.ndarray, drawn: np.ndarray) -> list[dict[str
                 np.add.at(counts, (left[known], right[known]), 1)
                 joint.append(counts.ravel())
                 alone.append((counts.sum(axis=1), counts.sum(axis=0)))
-            told = _apart(*joint)
+            both = _apart(*joint)
             each = [_apart(alone[0][i], alone[1][i])["distance"] for i in (0, 1)]
-            found.append((told["distance"] - max(each) - told["chance"], a, b, told, each))
+            found.append((both["distance"] - max(each) - both["chance"], a, b, both, each))
     found = sorted((entry for entry in found if entry[0] > 0), key=lambda entry: -entry[0])
     return [
         {
             "columns": [b, a],
-            **told,
+            **both,
             "alone": each[::-1],
             **{
                 name: _points(values[which][b], values[which][a])
                 for which, name in enumerate(("data", "samples"))
             },
         }
-        for _, a, b, told, each in found[:_PAIRS]
+        for _, a, b, both, each in found[:_PAIRS]
     ]
 
 
@@ -294,7 +294,7 @@ def _strangest(
     record = []
     for row in np.argsort(values, kind="stable")[:_STRANGE]:
         excess = np.nan_to_num(costs[row] - usual, nan=-np.inf)[: len(cells)]
-        worst = [int(p) for p in np.argsort(-excess, kind="stable")[:_TOLD] if excess[p] > 0]
+        worst = [int(p) for p in np.argsort(-excess, kind="stable")[:_WORST] if excess[p] > 0]
         record.append(
             {
                 "row": int(row),

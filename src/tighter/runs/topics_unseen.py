@@ -71,10 +71,10 @@ class Unseen:
 
     def lines(self) -> list[str]:
         """A line a document: its largest topics, with their words."""
-        made = []
+        lines = []
         for place, row in zip(self.places, self.proportions, strict=True):
             if math.isnan(row[0]):
-                made.append(f"{place}: no word of the vocabulary")
+                lines.append(f"{place}: no word of the vocabulary")
                 continue
             order = np.argsort(-row, kind="stable")[:_SHOWN]
             parts = [
@@ -82,8 +82,8 @@ class Unseen:
                 for rank, topic in enumerate(order)
                 if rank == 0 or row[topic] >= _LEAST
             ]
-            made.append(f"{place}: {', '.join(parts)}")
-        return made
+            lines.append(f"{place}: {', '.join(parts)}")
+        return lines
 
 
 def transform_texts(
@@ -103,8 +103,8 @@ def transform_texts(
     """
     order, words = _order(run)
     corpus, places = _counted(run, sources, column)
-    made = proportions(load_model(run), corpus.counts)[:, order]
-    rows = dict(zip(corpus.places, made, strict=True))
+    shares = proportions(load_model(run), corpus.counts)[:, order]
+    rows = dict(zip(corpus.places, shares, strict=True))
     nothing = np.full(len(order), np.nan)
     table = np.stack([rows.get(place, nothing) for place in places])
     return Unseen(places, table, corpus.num_words + corpus.num_unknown, corpus.num_unknown, words)
