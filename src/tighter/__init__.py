@@ -5,6 +5,7 @@ The parts are imported when they are first asked for, so that the command line a
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         models,
         training,
     )
+    from tighter._citation import citation
     from tighter._errors import InputError
     from tighter.evaluation import Imputation, LogLikelihood, impute, log_likelihood
     from tighter.expectations import expectation
@@ -48,6 +50,7 @@ __all__ = [
     "Objective",
     "WeightedSurgery",
     "bounds",
+    "citation",
     "data",
     "diagnostics",
     "distributions",
@@ -74,6 +77,7 @@ _HOMES = {
     "Objective": "tighter.objectives",
     "SUMO": "tighter.objectives",
     "WeightedSurgery": "tighter.objectives",
+    "citation": "tighter._citation",
     "expectation": "tighter.expectations",
     "fit": "tighter.training",
     "impute": "tighter.evaluation",
@@ -82,11 +86,16 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in __all__:
-        return importlib.import_module(f"tighter.{name}")
-    raise AttributeError(f"module 'tighter' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'tighter' has no attribute {name!r}")
+    collecting = gc.isenabled()
+    gc.disable()  # imports make many objects, and none of them is garbage
+    try:
+        module = importlib.import_module(_HOMES.get(name, f"tighter.{name}"))
+    finally:
+        if collecting:
+            gc.enable()
+    return getattr(module, name) if name in _HOMES else module
 
 
 def __dir__() -> list[str]:
