@@ -222,7 +222,7 @@ def flow(name: str) -> dict[str, list[Any]]:
 _SHOWN = np.linspace(-3.6, 3.6, 361)
 
 
-def _paint_terms(record: dict[str, Any], figure: Figure) -> None:
+def _paint_terms(figure: Figure, record: dict[str, Any]) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     rows = record["rows"]
     at = np.arange(len(rows))
@@ -264,7 +264,7 @@ def _paint_terms(record: dict[str, Any], figure: Figure) -> None:
     )  # fmt: skip
 
 
-def _paint_toy(record: dict[str, Any], figure: Figure) -> None:
+def _paint_toy(figure: Figure, record: dict[str, Any]) -> None:
     toys = record["toy"]
     panels = figure.subplots(2, len(toys), sharex="row", sharey="row", height_ratios=(1.5, 1))
     parts = {
