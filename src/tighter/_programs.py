@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import logging
 import re
@@ -74,7 +75,8 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
             out, rest = eqx.partition(function(*args, **kwargs), eqx.is_array)
             return out, _Static(rest)
 
-        run.__name__ = getattr(function, "__name__", type(function).__name__)
+        with contextlib.suppress(AttributeError):  # a partial has no name
+            run.__name__ = function.__name__
         return jax.jit(run, compiler_options=compiler_options)
 
     @functools.wraps(function)

@@ -92,7 +92,7 @@ def mass_beyond(q: Distribution, p: Distribution) -> str:
         return "the simplex alone (p: a space of more dimensions)"
     if ends is None or other is None:
         return ""
-    whole = [bool(getattr(support, "is_discrete", False)) for support in (ours, theirs)]
+    whole = [bool(support.is_discrete) for support in (ours, theirs)]
     if whole[0] != whole[1]:
         kinds = {True: "whole numbers", False: "a continuum"}
         return f"{kinds[whole[0]]} (p: {kinds[whole[1]]})"
