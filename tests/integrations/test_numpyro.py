@@ -29,7 +29,7 @@ from tighter.gradients import (
     Reparameterized,
     StickingTheLanding,
 )
-from tighter.integrations._numpyro_blockwise import Blockwise
+from tighter.integrations._numpyro_bounds import Blockwise
 from tighter.integrations._numpyro_program import Program
 from tighter.integrations.numpyro import ELBO
 

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from tighter import bounds, gradients, log_likelihood
 from tighter._errors import InputError, NonFiniteError
-from tighter.integrations import _sklearn_programs as programs
+from tighter.integrations._sklearn_estimator import key_of
 from tighter.integrations.sklearn import VariationalAutoencoder
 from tighter.training import fit
 
@@ -111,12 +111,12 @@ def test_rows_have_draws_of_their_own(linear, X):
     np.testing.assert_array_equal(again[[0, 6]], linear.score_samples(X[[5, 5]]))
     key = jax.random.key(3)
     rows = jnp.asarray(np.concatenate([X, X[:1, ::-1], np.where(X > 50, np.nan, X)]), jnp.float32)
-    keys = jax.vmap(lambda x: jax.random.key_data(programs.key_of(x, key)))(rows)
+    keys = jax.vmap(lambda x: jax.random.key_data(key_of(x, key)))(rows)
     different = len(np.unique(rows, axis=0, equal_nan=True))
     assert different > 700
     assert len(np.unique(keys, axis=0)) == different
     alike = jnp.array([[0.0, jnp.nan], [-0.0, -jnp.nan]])
-    one, other = jax.vmap(lambda x: jax.random.key_data(programs.key_of(x, key)))(alike)
+    one, other = jax.vmap(lambda x: jax.random.key_data(key_of(x, key)))(alike)
     np.testing.assert_array_equal(one, other)
 
 
@@ -224,7 +224,7 @@ def test_the_best_epoch_by_validation_is_kept(X, monkeypatch):
         results.append(fit(*arguments, **options))
         return results[-1]
 
-    monkeypatch.setattr("tighter.integrations._sklearn_fit.fit", recorded)
+    monkeypatch.setattr("tighter.integrations._sklearn_estimator.fit", recorded)
     estimator = VariationalAutoencoder(**parameters).fit(X[:30])
     assert estimator.model_ is results[0].best_model
     best = int(np.argmax(estimator.validation_bounds_))
@@ -332,7 +332,7 @@ def test_data_frames_keep_their_columns(X):
         ({"num_samples": True}, "num_samples is a whole number"),
         ({"hidden": 200}, "hidden is a list of widths"),
         ({"hidden": (8, 0)}, "each width in hidden"),
-        ({"learning_rate": 0}, "learning_rate is a number above zero"),
+        ({"learning_rate": 0}, "learning_rate is a number above 0"),
         ({"validation_fraction": 1.0}, "validation_fraction is a share"),
         ({"bound": "iwea"}, "did you mean 'iwae'"),
         ({"bound": "cubo"}, "an upper bound"),

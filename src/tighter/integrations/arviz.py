@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._extras import check_installed
 from tighter.models.bayesian import BayesianModel
 from tighter.models.bayesian.predictive import likelihood_blocks, num_draws
@@ -54,11 +54,12 @@ def inference_data(
         "observed_data": _named(data, "data"),
     }
     if posterior_predictive is not None:
-        if num_draws(posterior_predictive) != num:
-            raise InputError(
-                f"there are {num} draws and {num_draws(posterior_predictive)} of new data: draw "
-                "new data from the same draws (give them as draws)"
-            )
+        num_new = num_draws(posterior_predictive)
+        require(
+            num_new == num,
+            f"there are {num} draws and {num_new} of new data: draw new data from the same draws "
+            "(give them as draws)",
+        )
         groups["posterior_predictive"] = _one_chain(posterior_predictive, "data")
     if "posterior" in inspect.signature(from_dict).parameters:
         return from_dict(**groups)
@@ -79,8 +80,7 @@ def _one_chain(draws: PyTree, alone: str) -> dict[str, np.ndarray]:
 
 def _named(tree: PyTree, alone: str) -> dict[str, np.ndarray]:
     """Arrays by their path; by `alone` where there is one without a path."""
-    named = {}
-    for path, leaf in jax.tree.flatten_with_path(tree)[0]:
-        parts = (str(getattr(part, "key", getattr(part, "idx", part))) for part in path)
-        named[".".join(parts) or alone] = np.asarray(leaf)
-    return named
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".") or alone: np.asarray(leaf)
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

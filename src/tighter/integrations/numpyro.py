@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpyro.infer.elbo as numpyro_elbo
 from jax import random
 from jaxtyping import Array
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter.gradients import Reparameterized
-from tighter.integrations._numpyro_blockwise import Blockwise
-from tighter.integrations._numpyro_nested import Nested
+from tighter.integrations._numpyro_bounds import Blockwise, Nested
 from tighter.integrations._numpyro_program import Program
 from tighter.objectives.objective import Objective
 
@@ -76,8 +74,7 @@ class ELBO(numpyro_elbo.ELBO):
     ) -> None:
         if not isinstance(objective, Objective):
             raise TypeError(f"objective is a tighter.Objective, got {objective!r}")
-        if not isinstance(num_local, Integral) or num_local < 1:
-            raise InputError(f"num_local is a whole number of at least 1, got {num_local!r}")
+        check_counts(num_local=num_local)
         self.objective = objective
         self.local_plate = local_plate
         self.num_local = num_local
@@ -130,25 +127,26 @@ class ELBO(numpyro_elbo.ELBO):
         """Refuse what `local_plate` can't be right with."""
         objective = self.objective
         if self.local_plate is None:
-            if self.num_local != 1:
-                raise InputError(
-                    f"num_local is of draws in local_plate, got {self.num_local} and no plate: "
-                    "name it, or raise the objective's num_samples"
-                )
+            require(
+                self.num_local == 1,
+                f"num_local is of draws in local_plate, got {self.num_local} and no plate: name "
+                "it, or raise the objective's num_samples",
+            )
             return
         gradient = objective.gradient
-        if not gradient.uses_path or (
-            gradient.uses_score and not isinstance(gradient, Reparameterized)
-        ):
-            raise InputError(
-                f"local_plate takes an estimator through the path alone, got "
-                f"{type(gradient).__name__}: take DoublyReparameterized(), or leave local_plate out"
-            )
-        if objective.num_backward is not None:
-            raise InputError("local_plate backpropagates every draw: leave num_backward out")
+        path_alone = isinstance(gradient, Reparameterized) or not gradient.uses_score
+        require(
+            gradient.uses_path and path_alone,
+            f"local_plate takes an estimator through the path alone, got "
+            f"{type(gradient).__name__}: take DoublyReparameterized(), or leave local_plate out",
+        )
+        require(
+            objective.num_backward is None,
+            "local_plate backpropagates every draw: leave num_backward out",
+        )
         needed = gradient.min_samples(objective.bound)
-        if self.num_local < needed:
-            raise InputError(
-                f"{type(objective.bound).__name__} needs num_local of {needed} or more, got "
-                f"{self.num_local}"
-            )
+        require(
+            self.num_local >= needed,
+            f"{type(objective.bound).__name__} needs num_local of {needed} or more, got "
+            f"{self.num_local}",
+        )

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpyro.distributions as dist
 from jaxtyping import Array
 from numpyro.handlers import seed, substitute, trace
 from numpyro.infer import init_to_sample
@@ -16,6 +15,7 @@ from numpyro.primitives import Messenger
 
 from tighter._errors import InputError
 from tighter.graph import DAG, Plate
+from tighter.integrations._numpyro_sites import is_point_mass
 
 
 class ProgramGraph(NamedTuple):
@@ -166,7 +166,7 @@ def _values(
         random = {
             name: site
             for name, site in found.items()
-            if site["type"] == "sample" and (site["is_observed"] or not _is_point(site["fn"]))
+            if site["type"] == "sample" and (site["is_observed"] or not is_point_mass(site["fn"]))
         }
         for name, site in random.items():
             plates = {frame.name: frame.size for frame in site["cond_indep_stack"]}
@@ -174,11 +174,3 @@ def _values(
         return {name: site["value"] for name, site in random.items()}
 
     return jax.eval_shape(run), sites
-
-
-def _is_point(distribution: Any) -> bool:
-    while isinstance(
-        distribution, dist.Independent | dist.ExpandedDistribution | dist.MaskedDistribution
-    ):
-        distribution = distribution.base_dist
-    return isinstance(distribution, dist.Delta)

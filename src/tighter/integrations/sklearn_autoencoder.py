@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    DensityMixin,
-    TransformerMixin,
-)
-from sklearn.utils import check_random_state
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+from sklearn.base import DensityMixin
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from tighter._errors import InputError
+from tighter._checks import require
+from tighter._errors import NonFiniteError
 from tighter._examples import Admitted, admitted, moved_back, restored
-from tighter.bounds import IWAE
+from tighter._programs import compiled
+from tighter.distributions import draw, is_reparameterizable
 from tighter.evaluation import impute
-from tighter.integrations import _sklearn_build as built
-from tighter.integrations import _sklearn_input as given
-from tighter.integrations import _sklearn_programs as programs
-from tighter.integrations import _sklearn_state as stored
-from tighter.integrations._sklearn_epoch import one_epoch
-from tighter.integrations._sklearn_fit import fit_estimator, split_aside
-from tighter.models import VAE
+from tighter.gradients import VIMCO, DoublyReparameterized, Estimator
+from tighter.integrations import _sklearn_table as tables
+from tighter.integrations._sklearn_estimator import (
+    ROWS,
+    SCORED_ROWS,
+    VariationalEstimator,
+    adam,
+    even_batches,
+    in_blocks,
+    key_of,
+    row_bounds,
+)
+from tighter.models import VAE, Missing, Observation, Standardized, Support, observation_from_name
+from tighter.objectives.objective import Objective
+from tighter.training.steps import State, Steps, keys_of
+
+# One program to compile instead of one a layer; it runs once, so that speed is no matter.
+_OPTIONS: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
+_create = compiled(VAE.create, **_OPTIONS)
 
 
-class VariationalAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseEstimator
-):
+@dataclasses.dataclass(kw_only=True, repr=False, eq=False)
+class VariationalAutoencoder(DensityMixin, VariationalEstimator):
     r"""Variational autoencoder of a table: encodings, densities, draws, and missing entries.
 
     $z \sim p(z)$, $x \sim p(x \mid \text{decoder}(z))$, trained by a bound on $\log p(x)$; entries
@@ -83,43 +94,15 @@ class VariationalAutoencoder(
         generative modelling and imputation of incomplete data sets", 2019.
     """
 
-    # Whatever is handed in is kept as it is, as estimators do, and checked by fit.
-    def __init__(
-        self,
-        n_components: Any = 10,
-        *,
-        hidden: Any = (200, 200),
-        bound: Any = "iwae",
-        gradient: Any = None,
-        num_samples: Any = 8,
-        observation: Any = "diagonal-gaussian",
-        prior: Any = None,
-        posterior: Any = None,
-        activation: Any = "tanh",
-        max_iter: Any = 200,
-        batch_size: Any = 64,
-        learning_rate: Any = 1e-3,
-        validation_fraction: Any = 0.1,
-        num_likelihood_samples: Any = 1000,
-        random_state: Any = None,
-        verbose: Any = False,
-    ):
-        self.n_components = n_components
-        self.hidden = hidden
-        self.bound = bound
-        self.gradient = gradient
-        self.num_samples = num_samples
-        self.observation = observation
-        self.prior = prior
-        self.posterior = posterior
-        self.activation = activation
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.validation_fraction = validation_fraction
-        self.num_likelihood_samples = num_likelihood_samples
-        self.random_state = random_state
-        self.verbose = verbose
+    hidden: Any = (200, 200)
+    bound: Any = "iwae"
+    num_samples: Any = 8
+    observation: Any = "diagonal-gaussian"
+    prior: Any = None
+    posterior: Any = None
+    activation: Any = "tanh"
+    max_iter: Any = 200
+    learning_rate: Any = 1e-3
 
     def fit(self, X: Any, y: Any = None) -> VariationalAutoencoder:
         """Train from nothing.
@@ -132,19 +115,17 @@ class VariationalAutoencoder(
             InputError: If a parameter or X can't be right.
             NonFiniteError: If a bound or a gradient is not finite in training.
         """
-        self._check_parameters()
-        values = given.table(self, X, reset=True, least=2)
+        self._check_parameters(self.max_iter, self.learning_rate)
+        values = tables.table(self, X, reset=True, least=2)
         model = self._start(values)
-        train, validation = split_aside(self, values, seed=self._seed)
-        fit_estimator(
-            self,
+        train, validation = self._split_aside(values)
+        self._train(
             model,
             train,
             self._objective,
             validation=validation,
             num_epochs=self.max_iter,
-            optimizer=lambda steps: built.adam("cosine", float(self.learning_rate), steps),
-            key=self._key("fit"),
+            learning_rate=float(self.learning_rate),
         )
         return self
 
@@ -162,9 +143,9 @@ class VariationalAutoencoder(
             InputError: If a parameter or X can't be right.
             NonFiniteError: If a bound or a gradient is not finite.
         """
-        self._check_parameters()
-        first = not hasattr(self, "model_")
-        values = given.table(self, X, reset=first, least=2 if first else 1)
+        self._check_parameters(self.max_iter, self.learning_rate)
+        first = "model_" not in vars(self)
+        values = tables.table(self, X, reset=first, least=2 if first else 1)
         model = self._start(values) if first else self.model_
         if first:
             self.n_iter_, self.best_iter_ = 0, 0
@@ -172,39 +153,38 @@ class VariationalAutoencoder(
         self._check_support(model, values)
         near, xs, origin = admitted(model, values)
         self._seen_missing |= bool(np.isnan(xs).any())
-        epoch = one_epoch(
+        trained, self._optimizer_state, bound = _one_epoch(
             near,
             xs,
             self._objective,
-            optimizer=built.adam("constant", float(self.learning_rate), 0),
+            optimizer=adam("constant", float(self.learning_rate), 0),
             optimizer_state=self._optimizer_state,
-            batch_size=given.even_batches(len(xs), self.batch_size),
+            batch_size=even_batches(len(xs), self.batch_size),
             key=jax.random.fold_in(self._key("fit"), self.n_iter_ + 1),
         )
-        self.model_ = moved_back(epoch.model, origin)
-        self._optimizer_state = epoch.optimizer_state
+        self.model_ = moved_back(trained, origin)
         self.n_iter_ += 1
         self.best_iter_ = self.n_iter_
-        self.bounds_ = np.append(self.bounds_, epoch.bound)
+        self.bounds_ = np.append(self.bounds_, bound)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of q(z|x), shape (N, n_components)."""
         near, xs, _ = self._admitted(self._table(X))
-        num = self.num_likelihood_samples
-        return programs.encodings(near, xs, num_samples=num, key=self._key("draws"))
+        num, key = self.num_likelihood_samples, self._key("draws")
+        return in_blocks(lambda block: _encode(near, block, num, key), xs, ROWS)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Means of p(x|z), shape (N, columns)."""
         check_is_fitted(self, "model_")
-        zs = given.single(check_array(Z))
-        if zs.shape[1] != self._n_features_out:
-            raise InputError(
-                f"Z has {zs.shape[1]} columns, and z has {self._n_features_out} dimensions: give "
-                "what transform made"
-            )
+        zs = tables.single(check_array(Z))
+        require(
+            zs.shape[1] == self._n_features_out,
+            f"Z has {zs.shape[1]} columns, and z has {self._n_features_out} dimensions: give what "
+            "transform made",
+        )
         near, origin = self._near()
-        return restored(programs.decodings(near, zs), origin)
+        return restored(in_blocks(lambda block: _decode(near, block), zs, ROWS), origin)
 
     def score_samples(self, X: Any) -> np.ndarray:
         r"""Log-likelihood of each row, $\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)$, in nats.
@@ -213,13 +193,10 @@ class VariationalAutoencoder(
         it is that of the others. The same row has the same number in any table.
         """
         near, xs, _ = self._admitted(self._table(X))
-        gradient = self._objective.gradient
-        objective = programs.scoring(IWAE(), gradient, self.num_likelihood_samples)
-        return programs.log_likelihoods(near, xs, objective, key=self._key("draws"))
+        objective, key = self._scoring(self._objective.gradient), self._key("draws")
+        return in_blocks(lambda block: _bounds(near, block, objective, key), xs, SCORED_ROWS)
 
-    def score(self, X: Any, y: Any = None) -> float:
-        """Mean log-likelihood, in nats an example; larger is better."""
-        return float(np.mean(self.score_samples(X), dtype=np.float64))
+    score = VariationalEstimator.score  # pyright: ignore[reportAssignmentType]
 
     def sample(self, n_samples: int = 1) -> np.ndarray:
         """Draws of x, shape (n_samples, columns); the same at each call if random_state is a seed.
@@ -227,11 +204,9 @@ class VariationalAutoencoder(
         Raises:
             InputError: If `n_samples` is below 1.
         """
-        check_is_fitted(self, "model_")
-        given.check_counts(n_samples=n_samples)
-        key = self._key("sample", seed=_seed(self.random_state))
+        key = self._sample_key(n_samples=n_samples)
         near, origin = self._near()
-        return restored(np.asarray(programs.draws(near, n_samples, key)), origin)
+        return restored(np.asarray(_draws(near, n_samples, key)), origin)
 
     def impute(self, X: Any, n_draws: int = 0) -> Any:
         r"""X with its missing entries filled in by $\mathrm E[x_m \mid x_o]$.
@@ -262,57 +237,61 @@ class VariationalAutoencoder(
         missing = np.isnan(values)
         if n_draws:
             return np.where(missing, filled.draws, values)
-        return given.framed(np.where(missing, filled.values, values), X)
+        return tables.framed(np.where(missing, filled.values, values), X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def __getstate__(self) -> dict[str, Any]:
-        state: Any = super().__getstate__()
-        return stored.packed(state)
+    def _static_of(self, model: VAE) -> Observation:
+        # Fitted to the examples: what it says of them need not be an array.
+        return model.observation
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(stored.unpacked(state))
+    def _like(self, static: Observation) -> Any:
+        made = self._made | {"observation": static}
+        return eqx.filter_eval_shape(VAE.create, **made, key=jax.random.key(0))
 
     @property
     def _n_features_out(self) -> int:
         return math.prod(self.model_.family.latent_shape(self.model_.num_latent))
 
-    def _check_parameters(self) -> None:
-        """Refuse parameters that can't be right, before anything is changed."""
-        names = ("n_components", "num_samples", "max_iter", "batch_size", "num_likelihood_samples")
-        given.check_counts(**{name: getattr(self, name) for name in names})
-        given.check_widths(self.hidden)
-        given.check_rate(self.learning_rate)
-        given.check_share(self.validation_fraction)
-
     def _start(self, values: np.ndarray) -> VAE:
         """The model before training, and its objective."""
-        self._seed = _seed(self.random_state)
-        names = getattr(self, "feature_names_in_", None)
-        observation = built.observation_of(self.observation, values, names=names)
+        self._begin_seed()
         self._made = {
             "shape": values.shape[1:],
             "num_latent": int(self.n_components),
-            "hidden": given.check_widths(self.hidden),
+            "hidden": tuple(map(int, self.hidden)),
             "activation": self.activation,
             "posterior": self.posterior,
             "prior": self.prior,
         }
-        model = built.create(observation=observation, **self._made, key=self._key("start"))
-        self._objective = built.objective_of(
-            self.bound, self.gradient, int(self.num_samples), model=model
-        )
-        self._optimizer_state = None
+        observation = self._observation(values)
+        model = _create(observation=observation, **self._made, key=self._key("start"))
+        self._objective = self._objective_by(lambda: _suitable_gradient(model))
         self._seen_missing = bool(np.isnan(values).any())
         return model.initialized_from(values, key=self._key("start"))
 
+    def _observation(self, values: np.ndarray) -> Observation:
+        """The family, standardized where it is over all numbers; entries may be missing.
+
+        Raises:
+            InputError: If there is no such family, or a column's density would have no bound.
+        """
+        family, shape = self.observation, values.shape[1:]
+        if isinstance(family, str):
+            family = observation_from_name(family, shape)
+        if isinstance(family, Missing):
+            return family
+        if family.support == Support():
+            tables.refuse_constant(values, names=vars(self).get("feature_names_in_"))
+            family = family if isinstance(family, Standardized) else Standardized(family, shape)
+        return Missing(family)
+
     def _table(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "model_")
-        values = given.table(self, X, reset=False)
+        values = tables.table(self, X, reset=False)
         if np.isnan(values).any() and not self._seen_missing:
             warnings.warn(
                 "X has missing entries, and the examples of fit had none: the encoder has not "
@@ -333,13 +312,88 @@ class VariationalAutoencoder(
         return (self.model_.moved(-origin), origin) if np.any(origin) else (self.model_, 0.0)
 
     def _check_support(self, model: VAE, xs: np.ndarray) -> None:
-        names = getattr(self, "feature_names_in_", ())
+        names = vars(self).get("feature_names_in_", ())
         model.observation.check(xs, names=list(names))
 
-    def _key(self, purpose: str, *, seed: int | None = None) -> Key[Array, ""]:
-        seeded = jax.random.key(self._seed if seed is None else seed)
-        return jax.random.fold_in(seeded, ("start", "fit", "draws", "sample").index(purpose))
+
+def _suitable_gradient(model: VAE) -> Estimator:
+    """Through the path where the posterior has one."""
+    posterior = model.family.distribution(jnp.zeros(model.family.shape(model.num_latent)))
+    return DoublyReparameterized() if is_reparameterizable(posterior) else VIMCO()
 
 
-def _seed(random_state: Any) -> int:
-    return int(check_random_state(random_state).randint(2**31))
+def _one_epoch(
+    model: VAE,
+    xs: np.ndarray,
+    objective: Objective,
+    *,
+    optimizer: optax.GradientTransformation,
+    optimizer_state: PyTree,
+    batch_size: int,
+    key: Key[Array, ""],
+) -> tuple[VAE, PyTree, float]:
+    """Train for one epoch from where another left off; `optimizer_state` is None before the first.
+
+    Returns:
+        The model, the optimizer's state, and the mean bound of the epoch in nats an example.
+
+    Raises:
+        NonFiniteError: If a bound or a gradient is not finite.
+    """
+    arrays, static = eqx.partition(model, eqx.is_inexact_array)
+    num_steps = len(xs) // batch_size
+    until = jnp.asarray(num_steps)
+    steps = Steps(static, objective, optimizer, None, batch_size, until, keys_of(key))
+    state = steps.initial(arrays)
+    if optimizer_state is not None:
+        state = State(arrays, optimizer_state, state.step, state.bound_sum)
+    start, data, order = state, jnp.asarray(xs), jnp.asarray(steps.order(0, len(xs)))
+    state, finite = steps.run(start, data, order, until)
+    if not finite:
+        good = steps.before_fault(start, data, order, int(state.step))
+        raise NonFiniteError(
+            f"step {int(good.step) + 1} of the epoch: a value that is not finite; the parameters "
+            "are as before; try a smaller learning rate, or look at these rows"
+        )
+    bound = float(state.bound_sum) / num_steps
+    return eqx.combine(state.arrays, static), state.optimizer, bound
+
+
+@compiled
+def _draws(model: VAE, num: int, key: Key[Array, ""]) -> Array:
+    return model.sample(key, num)
+
+
+@compiled
+def _encode(
+    model: VAE, xs: Float[Array, "rows columns"], num_samples: int, key: Key[Array, ""]
+) -> Float[Array, "rows latent"]:
+    """Mean of q(z|x) of each row, flattened; of so many draws where it has no closed form."""
+
+    def mean_of(x: Array) -> Array:
+        posterior: Any = model.posterior(x)
+        if _has_mean(posterior):
+            return posterior.mean.reshape(-1)
+        keys = jax.random.split(key_of(x, key), num_samples)
+        drawn = jax.vmap(lambda key: draw(posterior, key=key))(keys)
+        return jnp.mean(drawn, axis=0, dtype=float).reshape(-1)
+
+    return jax.vmap(mean_of)(xs)
+
+
+@compiled
+def _decode(model: VAE, zs: Float[Array, "rows latent"]) -> Float[Array, "rows columns"]:
+    """Mean of p(x|z) of each row."""
+    shape = model.family.latent_shape(model.num_latent)
+    return jax.vmap(lambda z: model.likelihood_mean(z.reshape(shape)))(zs)
+
+
+_bounds = compiled(row_bounds)
+
+
+def _has_mean(posterior: Any) -> bool:
+    """Whether it has a mean in closed form."""
+    try:
+        return isinstance(posterior.mean, jax.Array)
+    except (AttributeError, NotImplementedError):
+        return False

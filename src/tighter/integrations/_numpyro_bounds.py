@@ -1,7 +1,8 @@
-"""The bound of a numpyro program block by block, in one pass over the draws."""
+"""The bounds of a numpyro program: block by block, or a plate's within that of the data set."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -22,51 +23,51 @@ from tighter.objectives.log_weights import Drawn, surrogate, with_axes_of_coeffi
 from tighter.objectives.objective import Objective
 
 
+@dataclasses.dataclass(frozen=True)
 class Blockwise:
     """K draws of all latents, and a bound for each block: `tighter.Objective` with blocks.
 
-    Args:
+    Attributes:
         objective: Bound, estimator, numbers of draws.
         program: Model and guide.
         keys: One for each of the M·K draws.
     """
 
-    def __init__(self, objective: Objective, program: Program, keys: Array) -> None:
-        self.objective = objective
-        self.program = program
-        self.keys = keys
-        self.resampled = (objective.num_backward or objective.num_samples) < objective.num_samples
+    objective: Objective
+    program: Program
+    keys: Array
 
     def bound(self, parameters: Parameters) -> tuple[Float[Array, ""], dict[str, Any]]:
         """The bound with the estimator as its derivative, and the first draw's mutable state."""
         gradient = self.objective.gradient
         held = stop_gradient(dict(parameters))
         num = self.objective.num_samples
-        blocks, zero = first_blocks(self.program, held, self.keys[0], self.objective, num)
-        check_subsampling(self.objective, blocks.subsampled)
+        resampled = (self.objective.num_backward or num) < num
+        blocks, zero = _first_blocks(self.program, held, self.keys[0], self.objective, num)
+        _check_subsampling(self.objective, blocks.subsampled)
         # (a, -a, a) is the derivative of a (log p - log q) with no stop.
-        if isinstance(gradient, Reparameterized) and not self.resampled:
-            densities = self._over_draws(self._densities(parameters), self.keys)
+        if isinstance(gradient, Reparameterized) and not resampled:
+            densities = self._each_draw(self._densities(parameters), self.keys)
             drawn = Drawn(densities.log_model.inside - densities.log_guide.inside)
             value, coefficients = self._coefficients(drawn.log_weight, blocks)
             total = jnp.sum(surrogate(drawn, coefficients))
             return with_gradient_of(value, total), _first(densities.mutable)
 
-        if not self.resampled:
+        if not resampled:
             drawn, mutable = self._pass(parameters, self.keys, blocks, zero)
             value, coefficients = self._coefficients(drawn.log_weight, blocks)
             return with_gradient_of(value, jnp.sum(surrogate(drawn, coefficients))), mutable
 
         # All draws forward, with their score; few of them again, to go back through the model.
         used = parameters if gradient.uses_path else held
-        latents = self._over_draws(lambda key: self.program.draw(used, key), self.keys)
+        latents = self._each_draw(lambda key: self.program.draw(used, key), self.keys)
         fixed = stop_gradient(latents)
-        densities = self._over_draws(self._densities(held), self.keys, fixed)
+        densities = self._each_draw(self._densities(held), self.keys, fixed)
         log_weights = densities.log_model.inside - densities.log_guide.inside
         value, coefficients = self._coefficients(log_weights, blocks)
         total = jnp.zeros(())
         if gradient.uses_score:
-            log_density = self._over_draws(
+            log_density = self._each_draw(
                 lambda key, z: self.program.log_guide(parameters, key, z, blocks).inside,
                 self.keys, fixed,
             )  # fmt: skip
@@ -99,7 +100,7 @@ class Blockwise:
                     return fixed, None
                 if gradient.path_is_model(self.objective.followed):
                     return z, None
-                return tap_blocks(fixed, z, zero, blocks)
+                return _tap_blocks(fixed, z, zero, blocks)
 
             latents = few[0] if few else None
             led, zeros = program.led(
@@ -111,14 +112,14 @@ class Blockwise:
             return drawn, led.mutable
 
         zeros = jnp.broadcast_to(zero, (*keys.shape[:1], *blocks.sizes.values()))
-        drawn, mutable = self._over_draws(one, keys, zeros, *few)
+        drawn, mutable = self._each_draw(one, keys, zeros, *few)
         return drawn, _first(mutable)
 
     def _densities(self, parameters: Parameters) -> Callable[..., Densities]:
         return lambda key, z=None: self.program.densities(parameters, key, z)[0]
 
-    def _over_draws(self, function: Callable[..., PyTree], *columns: PyTree) -> PyTree:
-        return over_draws(function, columns, self.objective.chunk_size)
+    def _each_draw(self, function: Callable[..., PyTree], *columns: PyTree) -> PyTree:
+        return _over_draws(function, columns, self.objective.chunk_size)
 
     def _picked(
         self, latents: Latents, coefficients: Coefficients, blocks: Blocks
@@ -168,7 +169,153 @@ class Blockwise:
         return jnp.swapaxes(grouped, 1, 2)
 
 
-def over_draws(
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    r"""K draws of the latents outside a plate, and L of those inside for each.
+
+    $F(\dots, \log\frac{p(\beta_k)}{q(\beta_k)} + \frac NB \sum_n F(\ell_{kn1} \dots \ell_{knL}),
+    \dots)$: with IWAE, $p(\beta_k)/q(\beta_k) \prod_n \frac1L \sum_l w_{knl}$ is an unbiased
+    estimate of p(data), so that the logarithm of its mean over k is a lower bound.
+
+    A local draw's coefficients follow by the chain rule, with A_k and P_k the outer model and path
+    coefficients, a and p the inner ones, s = N/B: model s A a, and path
+    $s A p + s^2 (P - A) a^2$, which for a double reparameterization is s A a plus the derivative
+    of the score's coefficient, −s A a, by the draw's own log weight.
+
+    Attributes:
+        objective: Bound, estimator, numbers of draws.
+        program: Model and guide, with the plate.
+        keys: One for each of the M·K outer draws.
+        num_local: L.
+    """
+
+    objective: Objective
+    program: Program
+    keys: Array
+    num_local: int
+
+    def bound(self, parameters: Parameters) -> tuple[Float[Array, ""], dict[str, Any]]:
+        """The bound with the estimator as its derivative, and the first draw's mutable state."""
+        nums = (self.objective.num_samples, self.num_local)
+        held = stop_gradient(dict(parameters))
+        blocks, zero = _first_blocks(self.program, held, self.keys[0], self.objective, *nums)
+        self._check(blocks)
+        total = isinstance(self.objective.gradient, Reparameterized)
+        if total:
+            densities = self._densities(parameters)
+            outside = Drawn(densities.log_model.outside - densities.log_guide.outside)  # (M·K,)
+            inside = Drawn(densities.log_model.inside - densities.log_guide.inside)
+            mutable = densities.mutable
+        else:
+            zeros = jnp.broadcast_to(zero, self.keys.shape[:1])
+            local = jnp.broadcast_to(zero, (*zeros.shape, self.num_local, *blocks.sizes.values()))
+
+            def one(key: Array, zero: Array, local: Array) -> tuple[Drawn, Drawn, dict[str, Any]]:
+                return self._drawn(parameters, key, zero, local, blocks)
+
+            columns = (self.keys, zeros, local)
+            outside, inside, mutable = _over_draws(one, columns, self.objective.chunk_size)
+        value, outer, inner = self._coefficients(
+            stop_gradient(outside.log_weight),
+            stop_gradient(inside.log_weight),  # (M·K, L, data)
+            blocks.scale,
+        )
+        terms = jnp.sum(surrogate(outside, outer)) + jnp.sum(surrogate(inside, inner))
+        return with_gradient_of(value, terms), jax.tree.map(lambda leaf: leaf[0, 0], mutable)
+
+    def _densities(self, parameters: Parameters) -> Densities:
+        def one(key: Array) -> Densities:
+            given = self.program.draw_outside(parameters, key)
+
+            def local(key: Array) -> tuple[tuple[Array, Array], Densities]:
+                densities, _ = self.program.densities(parameters, key, given)
+                log_model, log_guide, _, _ = densities
+                return (log_model.outside, log_guide.outside), densities
+
+            (of_model, of_guide), densities = self._over_local(local, key)
+            return densities._replace(
+                log_model=densities.log_model._replace(outside=of_model),
+                log_guide=densities.log_guide._replace(outside=of_guide),
+                latents={},
+            )
+
+        return _over_draws(one, (self.keys,), self.objective.chunk_size)
+
+    def _over_local(self, function: Any, key: Array, *columns: Any) -> Any:
+        """A function of each local draw; its first result must be the same for all of them."""
+        try:
+            return jax.vmap(function, out_axes=(None, 0))(
+                random.split(key, self.num_local), *columns
+            )
+        except ValueError as error:
+            if "out_axes" not in str(error):
+                raise
+            raise InputError(
+                f"a site outside of the plate {self.program.plate!r} depends on latents inside: "
+                "its data are not independent given what is outside, so leave local_plate out"
+            ) from error
+
+    def _drawn(
+        self, parameters: Parameters, key: Array, zero: Array, locals_: Array, blocks: Blocks
+    ) -> tuple[Drawn, Drawn, dict[str, Any]]:
+        """What an outer draw gives outside of the plate and inside, along the path."""
+        program, held = self.program, stop_gradient(dict(parameters))
+        factorized = program.is_factorized(held, key)
+        given = program.draw_outside(parameters, key)
+        fixed, moved = stop_gradient(given), {}
+        zeros = (zero, zero)
+        for name, z in given.items():
+            moved[name], a, b = tap(fixed[name], z, zero, zero)
+            zeros = (zeros[0] + a, zeros[1] + b)
+
+        def local(key: Array, zero: Array) -> tuple[Array, tuple[Drawn, dict[str, Any]]]:
+            def lead(own: Latents) -> tuple[Latents, tuple[Array, Array]]:
+                # A local draw also moves with the outer ones, by their own factor.
+                also = stop_gradient(own) if factorized else program.draw(held, key, moved)
+                inside = {name: z for name, z in also.items() if name not in moved}
+                inside, zeros = _tap_blocks(inside, own, zero, blocks)
+                return {**moved, **inside}, zeros
+
+            led, zeros = program.led(
+                parameters, key, lead, blocks, given=fixed, factorized=factorized
+            )
+            drawn = Drawn(led.log_model.inside - led.log_guide.inside, tapped=zeros)
+            return led.log_model.outside - led.log_guide.outside, (drawn, led.mutable)
+
+        outside, (inside, mutable) = self._over_local(local, key, locals_)
+        return Drawn(outside, tapped=zeros), inside, mutable
+
+    def _check(self, blocks: Blocks) -> None:
+        scaled = (*([self.program.plate] if blocks.scale != 1 else []), *blocks.subsampled)
+        _check_subsampling(self.objective, tuple(str(name) for name in scaled))
+        if blocks.subsampled and self.num_local > 1 and not self.objective.bound.is_linear:
+            raise InputError(
+                f"the plate {blocks.subsampled[0]!r} is subsampled inside a datum's bound, and "
+                "scaled log weights in it are no bound: subsample local_plate alone"
+            )
+
+    def _coefficients(
+        self, outside: Float[Array, " draws"], inside: Array, scale: float
+    ) -> tuple[Float[Array, ""], Coefficients, Coefficients]:
+        """The bound, coefficients of the outer draws, and of the local ones, (draws, L, data)."""
+        bound, gradient = self.objective.bound, self.objective.gradient
+        flat = jnp.swapaxes(inside.reshape(*inside.shape[:2], -1), 1, 2)  # (draws, data, L)
+        local = jax.vmap(jax.vmap(lambda ell: gradient.coefficients(bound, ell)))(flat)
+        bounds = jax.vmap(jax.vmap(bound))(flat)
+        groups = (self.objective.num_outer, self.objective.num_samples)
+        log_weights = (outside + scale * jnp.sum(bounds, axis=1)).reshape(groups)
+        value = jnp.mean(jax.vmap(bound)(log_weights))
+        outer = jax.vmap(lambda ell: gradient.coefficients(bound, ell))(log_weights)
+        of_outer = Coefficients(*(c.reshape(-1) / self.objective.num_outer for c in outer))
+        a, p = of_outer.model[:, None, None], of_outer.path[:, None, None]
+        model = scale * a * local.model
+        path = scale * a * local.path + scale**2 * (p - a) * local.model**2
+        in_place = (jnp.swapaxes(c, 1, 2).reshape(inside.shape) for c in (model, path))
+        model, path = in_place
+        return value, of_outer, Coefficients(model, jnp.zeros_like(model), path)
+
+
+def _over_draws(
     function: Callable[..., PyTree], columns: tuple[PyTree, ...], chunk_size: int | None
 ) -> PyTree:
     """A function of every draw, a chunk of draws at a time."""
@@ -186,7 +333,7 @@ def over_draws(
     return map_chunks(chunk, num, chunk_size)
 
 
-def first_blocks(
+def _first_blocks(
     program: Program, held: Parameters, key: Array, objective: Objective, *nums: int
 ) -> tuple[Blocks, Float[Array, ""]]:
     """What the blocks are, and a zero for `tap`, of one draw.
@@ -202,7 +349,7 @@ def first_blocks(
     return blocks, jnp.where(False, one, 0)  # noqa: FBT003
 
 
-def tap_blocks(
+def _tap_blocks(
     z: Latents, other: Latents, zeros: Array, blocks: Blocks
 ) -> tuple[Latents, tuple[Array, Array]]:
     """Each site of one draw through a tap of its own, with a factor a block."""
@@ -215,7 +362,7 @@ def tap_blocks(
     return tapped, (sums[0], sums[1])
 
 
-def check_subsampling(objective: Objective, subsampled: tuple[str, ...]) -> None:
+def _check_subsampling(objective: Objective, subsampled: tuple[str, ...]) -> None:
     """Refuse scaled log weights within a logarithm.
 
     Raises:

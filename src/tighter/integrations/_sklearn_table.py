@@ -1,9 +1,7 @@
-"""What a user of the scikit-learn interface hands in, checked: parameters and tables."""
+"""Tables that a user of the scikit-learn interface hands in, checked."""
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,60 +11,6 @@ from tighter._errors import InputError
 
 # Of the digits that numbers came with, two are for what a column varies by.
 _LEAST_VARIATION = 84
-
-
-def check_counts(**counts: Any) -> None:
-    """Refuse what is no whole number of at least 1.
-
-    Raises:
-        InputError: If one isn't.
-    """
-    for name, count in counts.items():
-        if not _is_number(count, numbers.Integral) or count < 1:
-            raise InputError(f"{name} is a whole number of at least 1, got {count!r}")
-
-
-def check_widths(hidden: Any) -> tuple[int, ...]:
-    """Widths of hidden layers.
-
-    Raises:
-        InputError: If they are no whole numbers of at least 1.
-    """
-    if not isinstance(hidden, Iterable) or isinstance(hidden, str):
-        raise InputError(f"hidden is a list of widths such as (200, 200), got {hidden!r}")
-    widths = tuple(hidden)
-    for width in widths:
-        check_counts(**{"each width in hidden": width})
-    return tuple(int(width) for width in widths)
-
-
-def check_rate(learning_rate: Any) -> float:
-    """The learning rate.
-
-    Raises:
-        InputError: If it is no finite number above zero.
-    """
-    if not _is_number(learning_rate, numbers.Real) or not 0 < learning_rate < np.inf:
-        raise InputError(f"learning_rate is a number above zero, got {learning_rate!r}")
-    return float(learning_rate)
-
-
-def check_share(validation_fraction: Any) -> float:
-    """The share of the examples set aside.
-
-    Raises:
-        InputError: If it is no number from 0 to below 1.
-    """
-    if not _is_number(validation_fraction, numbers.Real) or not 0 <= validation_fraction < 1:
-        raise InputError(
-            f"validation_fraction is a share from 0 to below 1, got {validation_fraction!r}"
-        )
-    return float(validation_fraction)
-
-
-def even_batches(num_examples: int, batch_size: int) -> int:
-    """The size of batches, all alike and no larger, of which the fewest examples are left over."""
-    return num_examples // -(-num_examples // batch_size)
 
 
 def table(estimator: Any, X: Any, *, reset: bool, least: int = 1) -> np.ndarray:
@@ -142,7 +86,7 @@ def framed(values: np.ndarray, X: Any) -> Any:
 
 
 def _refuse_text(X: Any) -> None:
-    if not (hasattr(X, "columns") and hasattr(X, "dtypes")):
+    if not hasattr(X, "dtypes"):  # as data frames alone have
         return
     for name in X.columns:
         column = np.asarray(X[name])
@@ -155,7 +99,3 @@ def _refuse_text(X: Any) -> None:
                 f"column {name!r} holds {kind}, {str(column[0])!r} first: encode it as numbers "
                 "(OneHotEncoder, OrdinalEncoder), or leave it out"
             )
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
