@@ -456,11 +456,11 @@ class Vectors(Shifted):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_temperatures": 0}, "num_temperatures is at least 1, got 0"),
-        ({"num_chains": 0}, "num_chains is at least 1, got 0"),
-        ({"num_leapfrog": 0}, "num_leapfrog is at least 1, got 0"),
-        ({"step_size": 0.0}, "step_size is a number above zero, got 0.0"),
-        ({"step_size": math.nan}, "step_size is a number above zero, got nan"),
+        ({"num_temperatures": 0}, "num_temperatures is a whole number of at least 1, got 0"),
+        ({"num_chains": 0}, "num_chains is a whole number of at least 1, got 0"),
+        ({"num_leapfrog": 0}, "num_leapfrog is a whole number of at least 1, got 0"),
+        ({"step_size": 0.0}, "step_size is a number above 0, got 0.0"),
+        ({"step_size": math.nan}, "step_size is a number above 0, got nan"),
         ({"schedule": "linear"}, "unknown schedule 'linear'.*geometric, sigmoidal"),
         ({"start": "likelihood"}, "unknown start 'likelihood'.*posterior, prior"),
         ({"start": "prior"}, "start 'prior' is model.prior, and Shifted has none"),

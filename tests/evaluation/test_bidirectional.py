@@ -176,8 +176,8 @@ def test_one_example_has_no_error_of_the_mean():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_examples": 0}, "num_examples is at least 1, got 0"),
-        ({"num_chains": 0}, "num_chains is at least 1, got 0"),
+        ({"num_examples": 0}, "num_examples is a whole number of at least 1, got 0"),
+        ({"num_chains": 0}, "num_chains is a whole number of at least 1, got 0"),
         ({"temperatures": [0, 2, 1]}, r"within \[0, 1\], got 2.0"),
         ({"model": Shifted(jnp.ones(()))}, "Shifted has no prior: make it a LatentVariableModel"),
     ],

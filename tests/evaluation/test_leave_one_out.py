@@ -13,7 +13,7 @@ from tests.models.bayesian import conjugate
 from tighter._errors import InputError
 from tighter.evaluation.leave_one_out import LeaveOneOut, leave_one_out, leave_one_out_from_draws
 from tighter.evaluation.posterior_check import posterior_check
-from tighter.evaluation.smoothing import smoothed_weights
+from tighter.evaluation.psis import smoothed_weights
 
 KEY = jax.random.key(2)
 

@@ -262,9 +262,9 @@ def test_examples_may_be_dicts():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_samples": 0}, "num_samples is at least 1, got 0"),
-        ({"num_samples": -5}, "num_samples is at least 1, got -5"),
-        ({"chunk_size": 0}, "chunk_size is at least 1, got 0"),
+        ({"num_samples": 0}, "num_samples is a whole number of at least 1, got 0"),
+        ({"num_samples": -5}, "num_samples is a whole number of at least 1, got -5"),
+        ({"chunk_size": 0}, "chunk_size is a whole number of at least 1, got 0"),
         ({"x": jnp.zeros(0)}, "leading axis of at least 1"),
         ({"x": jnp.zeros(())}, "leading axis of at least 1"),
         ({"x": {"a": jnp.zeros(2), "b": jnp.zeros(3)}}, "same leading axis"),

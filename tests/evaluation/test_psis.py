@@ -6,8 +6,7 @@ import scipy.stats
 from arviz_stats.base import array_stats
 
 from tighter.evaluation import pareto_k, pareto_tail
-from tighter.evaluation.psis import tail_size
-from tighter.evaluation.smoothing import smoothed_weights
+from tighter.evaluation.psis import smoothed_weights, tail_size
 from tighter.evaluation.verdicts import TRUSTED, verdict
 
 

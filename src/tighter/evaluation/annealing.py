@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import equinox as eqx
 import jax
@@ -13,16 +13,15 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 from scipy.special import expit, logsumexp
 
-from tighter._errors import InputError
+from tighter._checks import check_above, check_counts, require
 from tighter._examples import admitted
 from tighter._names import unknown
 from tighter._progress import progress_bar
 from tighter._protocols import ModelHooks, as_model, prior_if_any
 from tighter._summary import mean_of, quantity, summary
 from tighter.distributions import check_posterior, draw, name_of
-from tighter.evaluation.chains import Annealing, anneal_block
+from tighter.evaluation.chains import Annealing, Hamiltonian, Transition, anneal_block
 from tighter.evaluation.log_likelihood import rows_of_all
-from tighter.evaluation.path import Hamiltonian, Transition
 
 # Chains at a time: large enough for the matrix products, small enough for the cache.
 _CHAINS = 1024
@@ -64,9 +63,9 @@ class AnnealedLogLikelihood(NamedTuple):
     step_size: Float[np.ndarray, " batch"]
 
     def __repr__(self) -> str:
-        told = f"acceptance {quantity(np.mean(self.acceptance))}"
+        acceptance = f"acceptance {quantity(np.mean(self.acceptance))}"
         ess = f"median ESS {quantity(np.median(self.ess))}"
-        return summary(self, mean_of(self.value, self.standard_error), told, ess)
+        return summary(self, mean_of(self.value, self.standard_error), acceptance, ess)
 
 
 def annealed_log_likelihood(
@@ -133,7 +132,7 @@ def annealed_log_likelihood(
         Neal, "Annealed importance sampling", 2001, eqs. 4-11; Wu, Burda, Salakhutdinov & Grosse,
         "On the quantitative analysis of decoder-based generative models", 2017.
     """
-    annealing = settle(
+    annealing = annealing_of(
         num_temperatures=num_temperatures,
         num_chains=num_chains,
         schedule=schedule,
@@ -146,27 +145,35 @@ def annealed_log_likelihood(
     return anneal(annealing, model, x, None, key=key, show_progress=show_progress)
 
 
-def settle(
+class AnnealingOptions(TypedDict, total=False):
+    """What `annealed_log_likelihood` says of the annealing, with its defaults and meaning there."""
+
+    num_temperatures: int
+    num_chains: int
+    schedule: str
+    temperatures: Any
+    start: str
+    num_leapfrog: int
+    step_size: float
+    transition: Transition | None
+
+
+def annealing_of(
     *,
-    num_temperatures: int,
-    num_chains: int,
-    schedule: str,
-    temperatures: Any,
-    start: str,
-    num_leapfrog: int,
-    step_size: float,
-    transition: Transition | None,
+    num_temperatures: int = 1000,
+    num_chains: int = 16,
+    schedule: str = "sigmoidal",
+    temperatures: Any = None,
+    start: str = "posterior",
+    num_leapfrog: int = 10,
+    step_size: float = 0.2,
+    transition: Transition | None = None,
 ) -> Annealing:
     """The arguments of `annealed_log_likelihood`, checked."""
-    for name, number in (
-        ("num_temperatures", num_temperatures),
-        ("num_chains", num_chains),
-        ("num_leapfrog", num_leapfrog),
-    ):
-        if number < 1:
-            raise InputError(f"{name} is at least 1, got {number}")
-    if not 0 < step_size < math.inf:
-        raise InputError(f"step_size is a number above zero, got {step_size}")
+    check_counts(
+        num_temperatures=num_temperatures, num_chains=num_chains, num_leapfrog=num_leapfrog
+    )
+    check_above(0, step_size=step_size)
     if start not in _STARTS:
         raise unknown("start", start, _STARTS)
     if schedule not in SCHEDULES:
@@ -192,7 +199,11 @@ def anneal(
     """Forward from draws of the start; or, given an exact posterior draw z for each x, back."""
     if annealing.start == "prior":
         model, x, _ = admitted(model, x)
-        model = _from_prior(model)
+        require(
+            prior_if_any(model) is not None,
+            f"start 'prior' is model.prior, and {type(model).__name__} has none: take 'posterior'",
+        )
+        model = _FromPrior(model)
     rows = rows_of_all(model, x, key=key)
     num, in_reverse = rows.keys.shape[0], z is not None
     _check_latents(rows.example_posterior(), z, num)
@@ -233,23 +244,20 @@ def _summarize(
 
 
 def _rising(temperatures: Float[np.ndarray, ...]) -> Float[np.ndarray, " steps_and_one"]:
-    if temperatures.ndim != 1 or temperatures.size < 2:
-        raise InputError(
-            f"temperatures are two or more in a row, got shape {temperatures.shape}: the least is "
-            "[0, 1], importance sampling"
-        )
-    if not ((temperatures >= 0) & (temperatures <= 1)).all():
-        wrong = temperatures[~((temperatures >= 0) & (temperatures <= 1))][0]
-        raise InputError(f"temperatures are within [0, 1], got {wrong}")
-    falls = np.flatnonzero(np.diff(temperatures) <= 0)
-    if falls.size:
-        before, after = temperatures[falls[0] : falls[0] + 2]
-        raise InputError(f"temperatures rise strictly, got {after} after {before}")
-    if temperatures[0] != 0 or temperatures[-1] != 1:
-        raise InputError(
-            f"temperatures go from 0 (the start) to 1 (p), got {temperatures[0]} to "
-            f"{temperatures[-1]}"
-        )
+    require(
+        temperatures.ndim == 1 and temperatures.size >= 2,
+        f"temperatures are two or more in a row, got shape {temperatures.shape}: the least is "
+        "[0, 1], importance sampling",
+    )
+    outside = temperatures[~((temperatures >= 0) & (temperatures <= 1))]
+    require(not outside.size, f"temperatures are within [0, 1], got {next(iter(outside), None)}")
+    rises = np.diff(temperatures) > 0
+    before, after = temperatures[rises.argmin() :][:2]
+    require(rises.all(), f"temperatures rise strictly, got {after} after {before}")
+    require(
+        temperatures[0] == 0 and temperatures[-1] == 1,
+        f"temperatures go from 0 (the start) to 1 (p), got {temperatures[0]} to {temperatures[-1]}",
+    )
     return temperatures
 
 
@@ -269,29 +277,20 @@ class _FromPrior(ModelHooks, eqx.Module):
         return self.model.prior
 
 
-def _from_prior(model: Any) -> _FromPrior:
-    if prior_if_any(model) is None:
-        raise InputError(
-            f"start 'prior' is model.prior, and {type(model).__name__} has none: take 'posterior'"
-        )
-    return _FromPrior(model)
-
-
 def _check_latents(start: Any, z: PyTree | None, num: int) -> None:
     """Refuse latents that can't be moved, and posterior draws that are none of them."""
     check_posterior(start, needs_path=False, estimator="annealing")
     latent = jax.eval_shape(lambda: draw(start, key=jax.random.key(0)))
-    if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(latent)):
-        raise InputError(
-            f"annealing moves real latents, and {name_of(start)} has others: use log_likelihood "
-            "where they are discrete"
-        )
+    require(
+        all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(latent)),
+        f"annealing moves real latents, and {name_of(start)} has others: use log_likelihood where "
+        "they are discrete",
+    )
     if z is None:
         return
     expected = jax.tree.map(lambda leaf: (num, *leaf.shape), latent)
     got = jax.tree.map(jnp.shape, z)
-    if got != expected:
-        raise InputError(
-            f"z is an exact posterior draw for each of {num} examples, of shape {expected}, got "
-            f"{got}"
-        )
+    require(
+        got == expected,
+        f"z is an exact posterior draw for each of {num} examples, of shape {expected}, got {got}",
+    )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter._programs import compiled
 from tighter._protocols import as_model, prior_if_any
 from tighter._summary import mean_of, summary
 from tighter.distributions import draw
-from tighter.evaluation.annealing import AnnealedLogLikelihood, Transition, anneal, settle
+from tighter.evaluation.annealing import (
+    AnnealedLogLikelihood,
+    AnnealingOptions,
+    anneal,
+    annealing_of,
+)
 
 
 class Bidirectional(NamedTuple):
@@ -68,16 +73,9 @@ def bidirectional(
     model: Any,
     *,
     num_examples: int = 100,
-    num_temperatures: int = 1000,
-    num_chains: int = 16,
-    schedule: str = "sigmoidal",
-    temperatures: Any = None,
-    start: str = "posterior",
-    num_leapfrog: int = 10,
-    step_size: float = 0.2,
-    transition: Transition | None = None,
     key: Key[Array, ""],
     show_progress: bool | None = None,
+    **options: Unpack[AnnealingOptions],
 ) -> Bidirectional:
     r"""Simulate examples from the model and bound log p(x) of each from both sides.
 
@@ -91,16 +89,10 @@ def bidirectional(
         model: A `LatentVariableModel`: with `prior`, `likelihood(z)`, `log_joint(x)` and
             `posterior(x)`.
         num_examples: How many to simulate.
-        num_temperatures: T, the steps between q and p.
-        num_chains: Chains an example, each way.
-        schedule: "geometric" or "sigmoidal", as in `annealed_log_likelihood`.
-        temperatures: β_0 … β_T themselves, rising from 0 to 1.
-        start: "posterior" or "prior": the end of the path that is not p.
-        num_leapfrog: Leapfrog steps of a Hamiltonian transition.
-        step_size: Where adaptation begins, in units of the start's spread.
-        transition: What moves a chain; None for `Hamiltonian(num_leapfrog)`.
         key: Random key.
         show_progress: None for bars on terminals; True or False.
+        options: Of the annealing, each way, as in `annealed_log_likelihood`; `start` is the end of
+            the path that is not p.
 
     Returns:
         Examples, bounds with their errors, and the gap; `note` says where the upper bound holds.
@@ -118,24 +110,14 @@ def bidirectional(
         Carlo", 2016; Wu, Burda, Salakhutdinov & Grosse, "On the quantitative analysis of
         decoder-based generative models", 2017, sec. 4.1.
     """
-    annealing = settle(
-        num_temperatures=num_temperatures,
-        num_chains=num_chains,
-        schedule=schedule,
-        temperatures=temperatures,
-        start=start,
-        num_leapfrog=num_leapfrog,
-        step_size=step_size,
-        transition=transition,
-    )
-    if num_examples < 1:
-        raise InputError(f"num_examples is at least 1, got {num_examples}")
+    annealing = annealing_of(**options)
+    check_counts(num_examples=num_examples)
     for name, part in (("prior", prior_if_any(model)), ("likelihood", as_model(model).likelihood)):
-        if part is None:
-            raise InputError(
-                f"examples are simulated from prior and likelihood, and {type(model).__name__} has "
-                f"no {name}: make it a LatentVariableModel"
-            )
+        require(
+            part is not None,
+            f"examples are simulated from prior and likelihood, and {type(model).__name__} has no "
+            f"{name}: make it a LatentVariableModel",
+        )
     simulation_key, lower_key, upper_key = jax.random.split(key, 3)
     z, x = _simulate(model, jax.random.split(simulation_key, num_examples))
     lower = anneal(annealing, model, x, None, key=lower_key, show_progress=show_progress)
@@ -148,16 +130,9 @@ def reverse_annealed_log_likelihood(
     x: PyTree,
     z: PyTree,
     *,
-    num_temperatures: int = 1000,
-    num_chains: int = 16,
-    schedule: str = "sigmoidal",
-    temperatures: Any = None,
-    start: str = "posterior",
-    num_leapfrog: int = 10,
-    step_size: float = 0.2,
-    transition: Transition | None = None,
     key: Key[Array, ""],
     show_progress: bool | None = None,
+    **options: Unpack[AnnealingOptions],
 ) -> AnnealedLogLikelihood:
     r"""Bound $\log p(x)$ from above, annealing back from an exact posterior draw to q.
 
@@ -175,17 +150,11 @@ def reverse_annealed_log_likelihood(
         model: As in `annealed_log_likelihood`.
         x: Examples; arrays with leading axis N.
         z: An exact draw of p(z|x) for each, arrays with leading axis N.
-        num_temperatures: T, the steps from p to q.
-        num_chains: Chains an example, whose weights are averaged.
-        schedule: "geometric" or "sigmoidal", as in `annealed_log_likelihood`.
-        temperatures: β_0 … β_T themselves, rising from 0 to 1.
-        start: "posterior" or "prior": where annealing arrives.
-        num_leapfrog: Leapfrog steps of a Hamiltonian transition.
-        step_size: Where adaptation begins, in units of the start's spread; adapted on draws of
-            the start, not on z.
-        transition: What moves a chain, and is reversible; None for `Hamiltonian(num_leapfrog)`.
         key: Random key.
         show_progress: None for a bar on terminals; True or False.
+        options: Of the annealing, as in `annealed_log_likelihood`: `start` is where it arrives,
+            `step_size` is adapted on draws of the start, not on z, and a `transition` is
+            reversible.
 
     Returns:
         Upper bounds with their errors, in nats a datum, one row an example.
@@ -197,16 +166,7 @@ def reverse_annealed_log_likelihood(
         Grosse, Ghahramani & Adams, "Sandwiching the marginal likelihood using bidirectional Monte
         Carlo", 2015, sec. 3.
     """
-    annealing = settle(
-        num_temperatures=num_temperatures,
-        num_chains=num_chains,
-        schedule=schedule,
-        temperatures=temperatures,
-        start=start,
-        num_leapfrog=num_leapfrog,
-        step_size=step_size,
-        transition=transition,
-    )
+    annealing = annealing_of(**options)
     return anneal(annealing, model, x, z, key=key, show_progress=show_progress)
 
 
@@ -214,10 +174,10 @@ def reverse_annealed_log_likelihood(
 def _simulate(model: Any, keys: Key[Array, " batch"]) -> tuple[PyTree, PyTree]:
     """Latents from the prior, and examples from the likelihood given them."""
 
-    def one(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+    def simulate(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
         latent_key, observation_key = jax.random.split(key)
         z = draw(model.prior, key=latent_key)
         # Models take real examples, also of a likelihood that draws whole numbers.
         return z, jnp.asarray(model.likelihood(z).sample(observation_key), float)
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(simulate)(keys)

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
+from tighter._chunks import fold_chunks, map_blocks
 from tighter._examples import admitted, restored
 from tighter._programs import compiled
-from tighter._progress import follow
 from tighter._protocols import as_model
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
@@ -113,16 +113,13 @@ def impute(
         Mattei & Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
         sets", 2019, sec. 3.
     """
-    if num_samples < 1 or num_draws < 0 or (chunk_size is not None and chunk_size < 1):
-        raise InputError(
-            "imputation takes num_samples and chunk_size of at least 1 and num_draws of at least "
-            f"0, got {num_samples}, {chunk_size} and {num_draws}"
-        )
-    if as_model(model).completion is None or not as_model(model).takes_missing:
-        raise InputError(
-            f"{type(model).__name__} was not made for missing entries: train it with "
-            "--set model.missing=true, or observation=Missing(...)"
-        )
+    check_counts(num_samples=num_samples, chunk_size=chunk_size)
+    check_counts(least=0, num_draws=num_draws)
+    require(
+        as_model(model).completion is not None and as_model(model).takes_missing,
+        f"{type(model).__name__} was not made for missing entries: train it with "
+        "--set model.missing=true, or observation=Missing(...)",
+    )
     given = x.x if isinstance(x, Dataset) else x
     model, xs, origin = admitted(model, given)
     x = jnp.asarray(xs)
@@ -130,20 +127,18 @@ def impute(
     rows.check_turns(num_samples)
     chunk = min(chunk_size or _DRAWS, num_samples)
     block = max(1, min(_NUMBERS // (chunk * max(1, x[0].size)), x.shape[0]))
-    values, drawn, ess = [], [], []
-    starts = range(0, x.shape[0], block)
-    for start in follow(starts, "imputing", show_progress=show_progress):
-        # The last block is filled up with earlier rows, so that one program serves all.
-        taken = jnp.minimum(jnp.arange(start, start + block), x.shape[0] - 1)
-        part = _stream(model, rows, x, taken, num_samples, chunk, num_draws)
-        for parts, array in zip((values, drawn, ess), jax.device_get(part), strict=True):
-            parts.append(array)
-    num = x.shape[0]
-    filled = np.concatenate(values)[:num], np.moveaxis(np.concatenate(drawn)[:num], 1, 0)
+    values, drawn, ess = map_blocks(
+        lambda taken: _stream(model, rows, x, taken, num_samples, chunk, num_draws),
+        x.shape[0],
+        block,
+        "imputing",
+        show_progress=show_progress,
+    )
+    filled = values, np.moveaxis(drawn, 1, 0)
     if not isinstance(origin, float):  # what was taken away, in double precision
         there = np.asarray(given, np.float64)
         filled = (np.where(np.isnan(there), restored(part, origin), there) for part in filled)
-    return Imputation(*filled, np.concatenate(ess)[:num])
+    return Imputation(*filled, ess)
 
 
 @compiled
@@ -191,18 +186,16 @@ def _stream(
         )
 
     like = jax.eval_shape(lambda: some.evaluate(statistic, jnp.zeros((num_batch, 1), int)))
+    zeros = jnp.zeros(num_batch, like.dtype)
     sums = _Sums(
         jnp.full(num_batch, -jnp.inf, like.dtype),
-        jnp.zeros(num_batch, like.dtype),
-        jnp.zeros(num_batch, like.dtype),
+        zeros,
+        zeros,
         jnp.zeros((num_batch, *like.shape[2:]), like.dtype),
         jnp.full((num_batch, num_draws), -jnp.inf, like.dtype),
         jnp.zeros((num_batch, num_draws), int),
     )
-    full = num_samples // chunk
-    sums = jax.lax.fori_loop(0, full, lambda i, sums: add(sums, i * chunk, chunk), sums)
-    if full * chunk < num_samples:
-        sums = add(sums, jnp.asarray(full * chunk), num_samples - full * chunk)
+    sums = fold_chunks(add, sums, num_samples, chunk)
     averages = sums.statistic / sums.first.reshape(-1, *[1] * (sums.statistic.ndim - 1))
     values = jax.vmap(lambda x, average: model.completion(x).point(average))(xs, averages)
     imputations = jnp.broadcast_to(jnp.arange(num_draws), sums.chosen.shape)

@@ -30,8 +30,8 @@ class JensenGap(NamedTuple):
     half_chi_square_standard_error: Float[np.ndarray, " batch"]
 
     def __repr__(self) -> str:
-        told = mean_of(self.log_likelihood, self.log_likelihood_standard_error)
-        return summary(self, told, f"median ½χ² {quantity(np.median(self.half_chi_square))}")
+        mean = mean_of(self.log_likelihood, self.log_likelihood_standard_error)
+        return summary(self, mean, f"median ½χ² {quantity(np.median(self.half_chi_square))}")
 
 
 def fit_jensen_gap(

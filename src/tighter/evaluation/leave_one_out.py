@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from tighter._errors import InputError
 from tighter._summary import quantity, summary
 from tighter.evaluation.posterior_check import weighed_draws
-from tighter.evaluation.smoothing import smoothed_weights
+from tighter.evaluation.psis import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED
 
 
@@ -90,8 +90,6 @@ def leave_one_out(
         cross-validation and WAIC", 2017; Magnusson, Andersen, Jonasson & Vehtari, "Bayesian
         leave-one-out cross-validation for large data", 2019, eq. 8.
     """
-    if num_samples < 25:
-        raise InputError(f"k̂ takes 25 draws or more, got {num_samples}")
     draws, log_ratios = weighed_draws(model, data, num_samples=num_samples, key=key)
     without = None
     if np.isneginf(log_ratios).any():

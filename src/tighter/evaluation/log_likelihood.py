@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts
+from tighter._chunks import fold_chunks, map_blocks
 from tighter._examples import admitted
 from tighter._programs import compiled
-from tighter._progress import follow
 from tighter._protocols import as_model
 from tighter._rows import Rows, rows_of_batch
 from tighter._summary import mean_of, summary
@@ -118,23 +118,19 @@ def log_likelihood(
         Burda, Grosse & Salakhutdinov, "Importance weighted autoencoders", 2016, sec. 5; Vehtari et
         al., "Pareto smoothed importance sampling", 2024.
     """
-    for name, number in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-        if number is not None and number < 1:
-            raise InputError(f"{name} is at least 1, got {number}")
+    check_counts(num_samples=num_samples, chunk_size=chunk_size)
     rows = rows_of_all(model, x, key=key)
     rows.check_turns(num_samples)
     chunk = min(chunk_size or _DRAWS, num_samples)
-    block = max(1, min(_ROWS // chunk, rows.keys.shape[0]))
-    parts = []
-    starts = range(0, rows.keys.shape[0], block)
-    for start in follow(starts, "log-likelihood", show_progress=show_progress):
-        # The last block is filled up with earlier rows, so that one program serves all.
-        taken = jnp.minimum(jnp.arange(start, start + block), rows.keys.shape[0] - 1)
-        sums = _stream(rows, taken, num_samples, chunk)
-        parts.append(jax.device_get(sums))
-    gathered = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    gathered = jax.tree.map(lambda leaf: leaf[: rows.keys.shape[0]], gathered)
-    return _summarize(gathered, num_samples, np.asarray(rows.turns()), jax.random.fold_in(key, 0))
+    num = rows.keys.shape[0]
+    sums = map_blocks(
+        lambda taken: _stream(rows, taken, num_samples, chunk),
+        num,
+        max(1, min(_ROWS // chunk, num)),
+        "log-likelihood",
+        show_progress=show_progress,
+    )
+    return _summarize(sums, num_samples, np.asarray(rows.turns()), jax.random.fold_in(key, 0))
 
 
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
@@ -159,15 +155,11 @@ def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: in
     zeros = jnp.zeros(num_batch, dtype)
     groups, strata = (jnp.zeros((num_batch, num), dtype) for num in (num_groups, rows.longest_turn))
     sums = _Sums(lowest, jnp.full(num_batch, -jnp.inf, dtype), groups, strata, zeros)
-    full = num_samples // chunk
 
     def add(sums: _Sums, start: Int[Array, ""], size: int) -> _Sums:
         return _add(sums, log_weights(start, size), start + jnp.arange(size), turns)
 
-    sums = jax.lax.fori_loop(0, full, lambda i, sums: add(sums, i * chunk, chunk), sums)
-    if full * chunk < num_samples:
-        sums = add(sums, jnp.asarray(full * chunk), num_samples - full * chunk)
-    return sums
+    return fold_chunks(add, sums, num_samples, chunk)
 
 
 def _add(

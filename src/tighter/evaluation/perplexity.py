@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
+from tighter._checks import check_counts
 from tighter._programs import compiled
 from tighter._summary import quantity, summary
 from tighter.distributions import draw
@@ -33,13 +33,9 @@ class Perplexity(NamedTuple):
     log_probability: Float[np.ndarray, " documents"]
 
     def __repr__(self) -> str:
-        told = quantity(self.value, self.standard_error)
-        return summary(
-            self,
-            told,
-            f"{self.log_probability.size:,} documents",
-            f"Monte Carlo error {quantity(self.monte_carlo_error)}",
-        )
+        value = quantity(self.value, self.standard_error)
+        error = f"Monte Carlo error {quantity(self.monte_carlo_error)}"
+        return summary(self, value, f"{self.log_probability.size:,} documents", error)
 
 
 def perplexity(
@@ -100,8 +96,7 @@ def document_completion(
     from tighter.models.topics.documents import checked_documents
 
     counts = checked_documents(counts, model.vocabulary_size, least=2)
-    if num_samples < 1:
-        raise InputError(f"num_samples is at least 1, got {num_samples}")
+    check_counts(num_samples=num_samples)
     split_key, draw_key = jax.random.split(key)
     model = model.for_scoring()
     observed = _half(counts, np.random.default_rng(np.asarray(jax.random.key_data(split_key))))

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.examples import check_finite
 from tighter.distributions import draw
-from tighter.evaluation.smoothing import smoothed_weights
+from tighter.evaluation.psis import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED, verdict
 
 _DRAWS = 256
@@ -76,10 +76,10 @@ class PosteriorCheck(NamedTuple):
         """Whether to trust q, and q corrected by its weights, in words."""
         if not math.isfinite(self.log_evidence):
             return f"the log evidence is {self.log_evidence}: not to be trusted; {_NOT_FINITE}"
-        told = verdict(np.array([self.pareto_k]), np.array([self.standard_error]))
+        sentence = verdict(np.array([self.pareto_k]), np.array([self.standard_error]))
         wider = "a full-rank, mixture or flow posterior, trained by IWAE"
         if self.pareto_k > TRUSTED:
-            return f"{told}: {wider}"
+            return f"{sentence}: {wider}"
         shift, share = self.corrections
         off = []
         if shift > _OFF + _ERRORS / math.sqrt(self.ess):
@@ -87,9 +87,9 @@ class PosteriorCheck(NamedTuple):
         if share > _OFF + _ERRORS / math.sqrt(2 * self.ess):
             off.append(f"a standard deviation by {100 * share:.0f} %")
         if not off:
-            return told
+            return sentence
         return (
-            f"{told}; but q itself is not: its weights correct {' and '.join(off)}: take "
+            f"{sentence}; but q itself is not: its weights correct {' and '.join(off)}: take "
             f"corrected_mean and corrected_sd, or {wider}"
         )
 
@@ -132,8 +132,6 @@ def posterior_check(
         2018; Dhaka et al., "Challenges and opportunities in high-dimensional variational
         inference", 2021.
     """
-    if num_samples < 25:
-        raise InputError(f"k̂ takes 25 draws or more, got {num_samples}")
     draws, log_ratios = weighed_draws(model, data, num_samples=num_samples, key=key)
     smoothed, shape = smoothed_weights(log_ratios[:, None])
     weights = np.exp(smoothed[:, 0])
@@ -159,7 +157,12 @@ def posterior_check(
 def weighed_draws(
     model: Any, data: PyTree, *, num_samples: int, key: Key[Array, ""]
 ) -> tuple[PyTree, Float[np.ndarray, " S"]]:
-    """Draws of q with log p(data, θ) − log q(θ), in nats."""
+    """Draws of q with log p(data, θ) − log q(θ), in nats.
+
+    Raises:
+        InputError: If there are fewer than 25 draws, or the data are not finite.
+    """
+    require(num_samples >= 25, f"k̂ takes 25 draws or more, got {num_samples}")
     check_finite(data, "data", missing=as_model(model).takes_missing)
     draws, log_ratios = jax.device_get(_weighed(model, data, num_samples, key))
     return draws, np.asarray(log_ratios, np.float64)
@@ -172,11 +175,11 @@ def _weighed(
     data = jax.tree.map(jnp.asarray, data)
     log_joint, posterior = model.log_joint(data), model.posterior(data)
 
-    def one(key: Key[Array, ""]) -> tuple[PyTree, Array]:
+    def draw_weighed(key: Key[Array, ""]) -> tuple[PyTree, Array]:
         z = draw(posterior, key=key)
         return z, log_joint(z) - posterior.log_prob(z)
 
-    return jax.lax.map(one, jax.random.split(key, num_samples), batch_size=_DRAWS)
+    return jax.lax.map(draw_weighed, jax.random.split(key, num_samples), batch_size=_DRAWS)
 
 
 def _moments(draws: PyTree, weights: Float[np.ndarray, " S"]) -> tuple[PyTree, PyTree]:

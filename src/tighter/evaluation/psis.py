@@ -1,4 +1,4 @@
-"""The shape of the importance weights' tail: Pareto k̂."""
+"""Pareto-smoothed importance sampling: the tail's shape k̂, and weights smoothed by its fit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from tighter._summary import fields_of
-from tighter.evaluation.generalized_pareto import GeneralizedPareto, fit_excesses, quartile
 from tighter.evaluation.verdicts import TRUSTED
 
 # Log weights no further apart are the same one, rounded in two ways.
 _ROUNDING = 1e-5
 # A count of so many draws is off by a fifth: fewer know too little of what they count.
 _SEEN = 25
+# The prior on the shape: as if ten excesses more had been seen, of shape one half.
+_PRIOR_EXCESSES, _PRIOR_SHAPE = 10, 0.5
 
 
 def tail_size(num_samples: int) -> int:
@@ -45,6 +46,22 @@ class ParetoTail(NamedTuple):
         return fields_of(self)
 
 
+class SmoothedWeights(NamedTuple):
+    """Weights that add up to one, their largest replaced by what a Pareto tail expects.
+
+    Attributes:
+        log_weights: Shape (S, N), each column's weights adding up to one.
+        pareto_k: k̂ of each column, shape (N,): above 0.7 it can't be trusted. Infinite where the
+            tail holds draws without weight; NaN with fewer than 25 draws, or a ratio NaN or +∞.
+    """
+
+    log_weights: Float[np.ndarray, "S N"]
+    pareto_k: Float[np.ndarray, " N"]
+
+    def __repr__(self) -> str:
+        return fields_of(self)
+
+
 def pareto_tail(largest: Float[np.ndarray, "batch tail_and_one"]) -> ParetoTail:
     """Fit a generalized Pareto distribution to the tail of each row of log weights.
 
@@ -57,13 +74,34 @@ def pareto_tail(largest: Float[np.ndarray, "batch tail_and_one"]) -> ParetoTail:
     References:
         Vehtari et al., 2024, eqs. 8-10 and sec. 3.2.4.
     """
-    fits = [_one(np.sort(row.astype(np.float64))) for row in largest]
+    fits = [_sums_of_tail(np.sort(row.astype(np.float64))) for row in largest]
     return ParetoTail(*(np.array(column) for column in zip(*fits, strict=True)))
 
 
 def pareto_k(largest: Float[np.ndarray, "batch tail_and_one"]) -> Float[np.ndarray, " batch"]:
     """Pareto k̂ of each row from its largest log weights alone, as `pareto_tail` has it."""
     return pareto_tail(largest).shape
+
+
+def smoothed_weights(log_ratios: Float[np.ndarray, "S N"]) -> SmoothedWeights:
+    """Pareto-smoothed importance weights, a column at a time.
+
+    Args:
+        log_ratios: Log of target density over proposal's, up to a constant of each column, of S
+            draws; −∞ for a draw without weight.
+
+    References:
+        Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto smoothed importance sampling", 2024, sec. 3.
+    """
+    smoothed = np.empty(log_ratios.shape, np.float64)
+    shapes = np.full(log_ratios.shape[1], np.nan)
+    tail = tail_size(len(log_ratios))
+    for column, ratios in enumerate(log_ratios.T.astype(np.float64)):
+        largest = np.argsort(ratios)[-tail - 1 :]
+        shapes[column], ratios[largest[1:]] = smooth_tail(ratios[largest])
+        with np.errstate(invalid="ignore"):
+            smoothed[:, column] = ratios - np.logaddexp.reduce(ratios)
+    return SmoothedWeights(smoothed, shapes)
 
 
 def smooth_tail(
@@ -113,21 +151,21 @@ def smooth_tail(
     return math.inf if vanish else span / math.log(raw.size), raw
 
 
-def _fit(ascending: Float[np.ndarray, " tail_and_one"]) -> GeneralizedPareto | None:
+def _fit(ascending: Float[np.ndarray, " tail_and_one"]) -> _GeneralizedPareto | None:
     """None where a quarter of the tail's weights are the same, or all but vanish."""
     tail = ascending.size - 1
     if ascending[-1] - ascending[1] > 700:
         return None
-    if ascending[1 + max(quartile(tail), 1)] - ascending[1] < _ROUNDING:
+    if ascending[1 + max(_quartile(tail), 1)] - ascending[1] < _ROUNDING:
         return None
     weights = np.exp(ascending - ascending[-1])
     with np.errstate(all="ignore"):
-        fit = fit_excesses(weights[1:] - weights[0])
+        fit = _fit_excesses(weights[1:] - weights[0])
     return fit if np.isfinite(fit).all() else None
 
 
 def _smoothed(
-    ascending: Float[np.ndarray, " tail_and_one"], fit: GeneralizedPareto
+    ascending: Float[np.ndarray, " tail_and_one"], fit: _GeneralizedPareto
 ) -> Float[np.ndarray, " tail"]:
     """Quantiles of the fit above the threshold, none larger than the largest weight."""
     weights = np.exp(ascending[0] - ascending[-1]) + fit.quantiles(ascending.size - 1)
@@ -135,10 +173,63 @@ def _smoothed(
         return np.minimum(ascending[-1] + np.log(weights), ascending[-1])
 
 
-def _one(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, float]:
+def _sums_of_tail(ascending: Float[np.ndarray, " tail_and_one"]) -> tuple[float, float, float]:
     """Shape, log of the raw and of the smoothed tail's sum."""
     shape, smoothed = smooth_tail(ascending)
     if math.isnan(shape):
         return math.nan, math.nan, math.nan
     raw, total = np.logaddexp.reduce(ascending[1:]), np.logaddexp.reduce(smoothed)
     return shape, float(raw), float(total)
+
+
+class _GeneralizedPareto(NamedTuple):
+    r"""Density $(1 + k x / \sigma)^{-1/k - 1} / \sigma$ at an excess $x > 0$.
+
+    Attributes:
+        shape: k: the 1/k-th moment is the first that is infinite; below zero x is bounded.
+        scale: σ, in units of the excesses.
+    """
+
+    shape: float
+    scale: float
+
+    def quantiles(self, num: int) -> Float[np.ndarray, " num"]:
+        r"""About the expected order statistics of as many draws: quantiles of $(i - 1/2) / n$."""
+        log_survival = np.log1p(-(np.arange(num) + 0.5) / num)
+        if self.shape == 0:
+            return -self.scale * log_survival
+        return self.scale * np.expm1(-self.shape * log_survival) / self.shape
+
+
+def _quartile(num: int) -> int:
+    """Which of so many ascending excesses is the first quartile, which tells the scale."""
+    return math.floor(num / 4 + 0.5) - 1
+
+
+def _fit_excesses(ascending: Float[np.ndarray, " tail"]) -> _GeneralizedPareto:
+    r"""Empirical Bayes, then a prior that leans towards k = ½ where excesses are few.
+
+    The likelihood is that of $\theta = -k / \sigma$ alone, at the best k for it,
+    $k(\theta) = \mathrm{mean} \log(1 - \theta x)$: the posterior mean of θ is a sum over a grid.
+
+    Args:
+        ascending: Excesses in ascending order; the first quartile is above zero.
+
+    References:
+        Zhang & Stephens, "A new and efficient estimation method for the generalized Pareto
+        distribution", 2009; Vehtari et al., "Pareto smoothed importance sampling", 2024,
+        appendix C.
+    """
+    num = ascending.size
+    size = 30 + math.isqrt(num)
+    steps = 1 - np.sqrt(size / (np.arange(size) + 0.5))
+    theta = 1 / ascending[-1] + steps / (3 * ascending[_quartile(num)])
+    shape = np.log1p(-theta[:, None] * ascending).mean(axis=1)
+    log_likelihood = num * (np.log(-theta / shape) - shape - 1)
+    weights = np.exp(log_likelihood - log_likelihood.max())
+    # Of those that vanish some are far away.
+    weights = np.where(weights < 10 * np.finfo(float).eps * weights.sum(), 0, weights)
+    mean = float(theta @ weights / weights.sum())
+    fitted = float(np.log1p(-mean * ascending).mean())
+    leaning = (num * fitted + _PRIOR_EXCESSES * _PRIOR_SHAPE) / (num + _PRIOR_EXCESSES)
+    return _GeneralizedPareto(leaning, -fitted / mean)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 from scipy.special import logsumexp
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._programs import compiled
 from tighter._progress import follow
 from tighter._rows import Rows
@@ -134,22 +134,21 @@ def sandwich(
         "Importance weighted hierarchical variational inference", 2019, sec. 4; Dieng, Tran,
         Ranganath, Paisley & Blei, "Variational inference via χ upper bound minimization", 2017.
     """
-    if not gap > 0:
-        raise InputError(f"gap is in nats, above zero, got {gap}")
-    if num_samples < 4 * _GROUPS or num_samples % _GROUPS or max_samples < num_samples:
-        raise InputError(
-            f"num_samples is a multiple of {_GROUPS} from {4 * _GROUPS} to max_samples, got "
-            f"{num_samples} and {max_samples}"
-        )
+    require(gap > 0, f"gap is in nats, above zero, got {gap}")
+    require(
+        4 * _GROUPS <= num_samples <= max_samples and num_samples % _GROUPS == 0,
+        f"num_samples is a multiple of {_GROUPS} from {4 * _GROUPS} to max_samples, got "
+        f"{num_samples} and {max_samples}",
+    )
     rows = rows_of_all(model, x, key=key)
     turn = rows.num_strata
     least = _GROUPS * turn
     num_samples = max(4 * least, num_samples // least * least)
-    if num_samples > max_samples:
-        raise InputError(
-            f"draws are of experts in turns of {turn}, and {_GROUPS} groups of whole turns take "
-            f"{num_samples} draws, got max_samples={max_samples}: raise it"
-        )
+    require(
+        num_samples <= max_samples,
+        f"draws are of experts in turns of {turn}, and {_GROUPS} groups of whole turns take "
+        f"{num_samples} draws, got max_samples={max_samples}: raise it",
+    )
     num = rows.keys.shape[0]
     block = max(1, min(_ROWS // num_samples, _NUMBERS // max_samples, num))
     starts = range(0, num, block)
@@ -157,9 +156,9 @@ def sandwich(
     for start in follow(starts, "sandwich", show_progress=show_progress):
         examples = np.minimum(np.arange(start, start + block), num - 1)
         parts += _close(rows, examples, num_samples, max_samples, gap, turn)[: num - start]
-    told: Any = [np.array(column) for column in zip(*(part[0] for part in parts), strict=True)]
+    columns: Any = [np.array(column) for column in zip(*(part[0] for part in parts), strict=True)]
     fit = fit_jensen_gap([part[1] for part in parts], turn=turn)
-    return Sandwich(*told, jensen_gap=fit, gap=gap)
+    return Sandwich(*columns, jensen_gap=fit, gap=gap)
 
 
 def _close(
@@ -219,12 +218,12 @@ def _bounds(log_weights: Float[np.ndarray, "groups draws"]) -> tuple[float, ...]
     products = means * np.log(np.where(means > 0, means, 1))
     num = means.size
 
-    def told(w: Any, w_log_w: Any, w_squared: Any) -> np.ndarray:
+    def bounds_of(w: Any, w_log_w: Any, w_squared: Any) -> np.ndarray:
         return np.stack([np.log(w), w_log_w / w, 0.5 * np.log(w_squared)])
 
     columns = (means, products, means**2)
-    whole = told(*(column.mean() for column in columns))
-    without = told(*((column.sum() - column) / (num - 1) for column in columns))
+    whole = bounds_of(*(column.mean() for column in columns))
+    without = bounds_of(*((column.sum() - column) / (num - 1) for column in columns))
     corrected = num * whole - (num - 1) * without.mean(axis=1)
     error = np.sqrt((num - 1) * without.var(axis=1))
     lower = whole[0]  # as it is: corrected, it would be no lower bound
