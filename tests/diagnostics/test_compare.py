@@ -122,7 +122,7 @@ def test_the_ratio_of_two_rows_is_the_exact_one():
     gain = ratio(landing, total, ["phi"])
     # Both are linear in the same noise, replicate by replicate, so that the ratio has no error.
     np.testing.assert_allclose(gain, 16 / 2, rtol=1e-4)
-    assert gain.is_told
+    assert gain.is_certain
     both = ratio(landing, total, ["phi", "theta"])
     np.testing.assert_allclose(both.value, math.sqrt(gain.value * 1 / 2), rtol=1e-4)
     # Both have the same draws, so that theta's gradients are the same and only time tells.

@@ -207,9 +207,9 @@ def test_an_end_that_is_optimized():
 
 def test_bad_input(linear_gaussian):
     model, xs, *_ = linear_gaussian
-    with pytest.raises(InputError, match="num_steps is at least 1, got 0"):
+    with pytest.raises(InputError, match="num_steps is a whole number of at least 1, got 0"):
         inference_gaps(model, xs, num_steps=0, key=KEY)
-    with pytest.raises(InputError, match="num_samples is at least 2, to tell an error, got 1"):
+    with pytest.raises(InputError, match="num_samples is a whole number of at least 2, got 1"):
         inference_gaps(model, xs, num_samples=1, key=KEY)
     with pytest.raises(InputError, match=r"each of the 20 examples, got shape \(3,\)"):
         inference_gaps(model, xs, log_likelihood=np.zeros(3), key=KEY)

@@ -223,9 +223,9 @@ def test_where_q_has_no_mass_there_is_none():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="num_samples is at least 1, got 0"):
+    with pytest.raises(InputError, match="num_samples is a whole number of at least 1, got 0"):
         posterior_of(0)
-    with pytest.raises(InputError, match="num_outer is at least 1, got 0"):
+    with pytest.raises(InputError, match="num_outer is a whole number of at least 1, got 0"):
         posterior_of(2).log_prob(0.0, num_outer=0, key=KEY)
     with pytest.raises(InputError, match="of 3 draws 2 are others, got 1"):
         posterior_of(3).unnormalized_log_prob(0.0, jnp.zeros(1))

@@ -345,7 +345,7 @@ def test_bad_input():
     x = codes(4, 0.5, 1.0)
     with pytest.raises(InputError, match="NoPrior has no prior"):
         elbo_surgery(NoPrior(), jnp.zeros(3), key=KEY)
-    with pytest.raises(InputError, match="num_samples is at least 1, got 0"):
+    with pytest.raises(InputError, match="num_samples is a whole number of at least 1, got 0"):
         elbo_surgery(Codes(), x, num_samples=0, key=KEY)
     with pytest.raises(InputError, match="got 5 of 4"):
         elbo_surgery(Codes(), x, num_evaluated=5, key=KEY)

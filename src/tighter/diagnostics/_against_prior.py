@@ -97,10 +97,7 @@ def _from_draws(
 
     columns = zip(np.asarray(z, np.float64).T, np.asarray(prior_draws, np.float64).T, strict=True)
     tests = [ks_2samp(*pair, method="asymp") for pair in columns]
-    statistic, p_value = (
-        np.array([getattr(test, name) for test in tests]) for name in ("statistic", "pvalue")
-    )
-    return statistic, p_value
+    return np.array([test.statistic for test in tests]), np.array([test.pvalue for test in tests])
 
 
 def _quantiles(

@@ -7,10 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._examples import admitted
 from tighter._programs import compiled
 from tighter._protocols import prior_if_any
@@ -88,20 +89,23 @@ def prior_of(model: Any) -> Any:
         InputError: If it has none.
     """
     prior = prior_if_any(model)
-    if prior is None:
-        raise InputError(
-            f"{type(model).__name__} has no prior, and without it posteriors have nothing to be "
-            "compared with: give the model a property `prior`, as LatentVariableModel has"
-        )
+    require(
+        prior is not None,
+        f"{type(model).__name__} has no prior, and without it posteriors have nothing to be "
+        "compared with: give the model a property `prior`, as LatentVariableModel has",
+    )
     return prior
 
 
-def check_counts(**counts: int | None) -> None:
-    """Refuse counts below 1; None is for a default.
+def check_every_row(good: Bool[np.ndarray, " examples"], what: str, mend: str) -> None:
+    """Require something of every example.
 
     Raises:
-        InputError: If one is below 1.
+        InputError: With how many it doesn't hold for, and the first of them.
     """
-    for name, count in counts.items():
-        if count is not None and count < 1:
-            raise InputError(f"{name} is at least 1, got {count}")
+    bad = np.flatnonzero(~good)
+    require(
+        not bad.size,
+        f"{what} for {bad.size} of {good.size} examples, the first of them x[{bad[:1].sum()}]: "
+        f"{mend}",
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._summary import summary
 from tighter.distributions import draw
 
@@ -50,16 +50,16 @@ class Calibration(NamedTuple):
         """Whether ranks are uniform, and what they tell if not."""
         num = len(self.names)
         least = int(np.argmin(self.p_value))
-        told = f"p = {self.p_value[least]:.2g} for {self.names[least]}, the least of {num}"
+        least_likely = f"p = {self.p_value[least]:.2g} for {self.names[least]}, the least of {num}"
         if self.p_value[least] * num > _SURPRISING:
-            return f"calibrated, as far as {len(self.ranks):,} simulations tell ({told})"
+            return f"calibrated, as far as {len(self.ranks):,} simulations tell ({least_likely})"
         place = (self.ranks[:, least] + 0.5) / (self.num_draws + 1)
         shift, spread = place.mean() - 0.5, place.var() * 12
         shifted = abs(shift) * np.sqrt(12 * len(place)) > 4
         kind = "too narrow" if spread > 1 else "too wide"
         if shifted:
             kind = f"too {'low' if shift > 0 else 'high'}"
-        return f"not calibrated: posteriors are {kind} ({told})"
+        return f"not calibrated: posteriors are {kind} ({least_likely})"
 
     def __repr__(self) -> str:
         return summary(self, self.verdict)
@@ -97,17 +97,17 @@ def simulation_based_calibration(
         Talts, Betancourt, Simpson, Vehtari & Gelman, "Validating Bayesian inference algorithms with
         simulation-based calibration", 2018, algorithm 1.
     """
-    if num_bins < 2 or (num_draws + 1) % num_bins:
-        raise InputError(
-            "ranks 0 … L fall into 2 bins or more of the same size: L + 1 is a multiple of the "
-            f"number of bins, got L = {num_draws} and {num_bins} bins"
-        )
-    if num_simulations < 5 * num_bins:
-        raise InputError(
-            f"χ² takes 5 simulations a bin or more, got {num_simulations} for {num_bins} bins"
-        )
+    require(
+        num_bins >= 2 and (num_draws + 1) % num_bins == 0,
+        "ranks 0 … L fall into 2 bins or more of the same size: L + 1 is a multiple of the number "
+        f"of bins, got L = {num_draws} and {num_bins} bins",
+    )
+    require(
+        num_simulations >= 5 * num_bins,
+        f"χ² takes 5 simulations a bin or more, got {num_simulations} for {num_bins} bins",
+    )
 
-    def one(key: Key[Array, ""]) -> Int[Array, " parameters"]:
+    def rank_of(key: Key[Array, ""]) -> Int[Array, " parameters"]:
         truth_key, data_key, fit_key, draws_key, tie_key = jax.random.split(key, 5)
         truth = prior.sample(truth_key)
         fitted = posterior(simulate(truth, data_key), fit_key)
@@ -125,14 +125,15 @@ def simulation_based_calibration(
 
     size = min(chunk_size, num_simulations)
     keys = jax.random.split(key, num_simulations)
-    ranks = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=size))(keys))
+    ranks = np.asarray(jax.jit(lambda keys: jax.lax.map(rank_of, keys, batch_size=size))(keys))
     names = _names(jax.eval_shape(prior.sample, key))
-    if (ranks < 0).any():
-        num, parameter = (ranks < 0).any(axis=1).sum(), names[(ranks < 0).any(axis=0).argmax()]
-        raise InputError(
-            f"NaN has no rank, and in {num:,} of {num_simulations:,} simulations {parameter} or a "
-            "draw of its posterior is NaN: see which of prior, simulate and posterior makes it"
-        )
+    unranked = ranks < 0
+    num, parameter = unranked.any(axis=1).sum(), names[unranked.any(axis=0).argmax()]
+    require(
+        not num,
+        f"NaN has no rank, and in {num:,} of {num_simulations:,} simulations {parameter} or a draw "
+        "of its posterior is NaN: see which of prior, simulate and posterior makes it",
+    )
     return _calibration(names, ranks, num_draws, num_bins)
 
 
@@ -143,15 +144,15 @@ def _check_alike(truth: PyTree, drawn: PyTree) -> None:
         for leaves in (jax.tree.flatten_with_path(tree)[0] for tree in (truth, drawn))
     )
     flat = [("", (sum(math.prod(shape) for _, shape in ours),))]
-    if theirs not in (ours, flat):
-        told = (
-            ", ".join(f"{name or 'one'} of shape {shape}" for name, shape in parts)
-            for parts in (ours, theirs)
-        )
-        raise InputError(
-            "draws of the posterior are like the prior's, {}, got {}: rank the same "
-            "parameters".format(*told)
-        )
+    alike, got = (
+        ", ".join(f"{name or 'one'} of shape {shape}" for name, shape in parts)
+        for parts in (ours, theirs)
+    )
+    require(
+        theirs in (ours, flat),
+        f"draws of the posterior are like the prior's, {alike}, got {got}: rank the same "
+        "parameters",
+    )
 
 
 def _calibration(
@@ -173,9 +174,8 @@ def _calibration(
 def _names(parameters: PyTree) -> tuple[str, ...]:
     """A name for each number: the parameter's, with its place in it."""
     names = []
-    for path, leaf in jax.tree.flatten_with_path(parameters)[0]:
-        name = ".".join(str(getattr(part, "key", getattr(part, "idx", part))) for part in path)
-        for index in np.ndindex(leaf.shape):
-            place = f"[{', '.join(map(str, index))}]" if index else ""
-            names.append((name or "parameter") + place)
+    for path, leaf in jax.tree.leaves_with_path(parameters):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "parameter"
+        places = (f"[{', '.join(map(str, index))}]" for index in np.ndindex(leaf.shape))
+        names += [name + (place if leaf.shape else "") for place in places]
     return tuple(names)

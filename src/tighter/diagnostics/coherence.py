@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
+from tighter._chunks import map_blocks
 from tighter._programs import compiled
 
 # Of one modality: arrays (n, *shape) -> their labels (n,).
@@ -57,14 +58,14 @@ def joint_coherence(
         Shi, Siddharth, Paige & Torr, "Variational mixture-of-experts autoencoders for multi-modal
         deep generative models", 2019, sec. 4.
     """
-    if len(classifiers) < 2 or num_samples < 1:
-        raise InputError(
-            "coherence is of two modalities or more, in one sample or more, got classifiers of "
-            f"{sorted(classifiers)} and num_samples={num_samples}"
-        )
+    require(
+        len(classifiers) >= 2 and num_samples >= 1,
+        "coherence is of two modalities or more, in one sample or more, got classifiers of "
+        f"{sorted(classifiers)} and num_samples={num_samples}",
+    )
     keys = jax.random.split(key, num_samples)
     generated = _in_blocks(_sampled, model, keys)
-    labels = [_labels(name, one, generated) for name, one in classifiers.items()]
+    labels = [_labels(name, classifier, generated) for name, classifier in classifiers.items()]
     return _share(np.all([labels[0] == other for other in labels[1:]], axis=0))
 
 
@@ -102,22 +103,20 @@ def cross_coherence(
     """
     columns = {name: np.asarray(column, np.float32) for name, column in examples.items()}
     labels = np.asarray(labels)
-    unknown = sorted(set(classifiers) - set(columns))
-    if unknown or not classifiers:
-        raise InputError(
-            f"classifiers are of the modalities {', '.join(columns)}, got {sorted(classifiers)}"
-        )
-    wrong = {name: len(column) for name, column in columns.items() if len(column) != len(labels)}
-    if wrong or labels.ndim != 1:
-        raise InputError(
-            f"there is a label for each example, got labels of shape {labels.shape} and "
-            f"{wrong or {name: len(column) for name, column in columns.items()}} examples"
-        )
+    require(
+        classifiers and set(classifiers) <= set(columns),
+        f"classifiers are of the modalities {', '.join(columns)}, got {sorted(classifiers)}",
+    )
+    lengths = {name: len(column) for name, column in columns.items()}
+    require(
+        labels.ndim == 1 and set(lengths.values()) == {len(labels)},
+        f"there is a label for each example, got labels of shape {labels.shape} and {lengths} "
+        "examples",
+    )
     shares = {}
     for index, given in enumerate(columns):
         there = ~np.isnan(columns[given]).reshape(len(labels), -1).all(axis=1)
-        if not there.any():
-            raise InputError(f"{given} is missing in all {len(labels)} examples: leave it out")
+        require(there.any(), f"{given} is missing in all {len(labels)} examples: leave it out")
         alone = {
             name: column[there] if name == given else np.full_like(column[there], np.nan)
             for name, column in columns.items()
@@ -140,32 +139,31 @@ def _crossed(model: Any, given: PyTree) -> dict[str, Array]:
     return jax.tree.map(lambda leaf: leaf[0], model.cross(example, key))
 
 
-def _in_blocks(one: Callable[[Any, Any], Any], model: Any, given: PyTree) -> dict[str, np.ndarray]:
-    """`one` of every row, so many at a time."""
+def _in_blocks(of_row: Callable[[Any, Any], Any], model: Any, given: PyTree) -> Any:
+    """`of_row` of every row, so many at a time."""
     num = jax.tree.leaves(given)[0].shape[0]
-    size, parts = min(_BLOCK, num), []
-    for start in range(0, num, size):
-        # The last block is filled up with the last row, so that one program serves all.
-        taken = np.minimum(np.arange(start, start + size), num - 1)
-        rows = jax.tree.map(operator.itemgetter(taken), given)
-        parts.append(jax.device_get(_block(one, model, rows)))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:num], *parts)
+
+    def block(taken: Array) -> PyTree:
+        return _block(of_row, model, jax.tree.map(operator.itemgetter(np.asarray(taken)), given))
+
+    return map_blocks(block, num, min(_BLOCK, num), "coherence")
 
 
 @compiled
-def _block(one: Callable[[Any, Any], Any], model: Any, rows: PyTree) -> PyTree:
-    return jax.vmap(lambda row: one(model, row))(rows)
+def _block(of_row: Callable[[Any, Any], Any], model: Any, rows: PyTree) -> PyTree:
+    return jax.vmap(lambda row: of_row(model, row))(rows)
 
 
 def _labels(name: str, classifier: Classifier, generated: dict[str, np.ndarray]) -> np.ndarray:
-    if name not in generated:
-        raise InputError(f"the model generates {', '.join(generated)}, got a classifier of {name}")
-    labels = np.asarray(classifier(generated[name]))
-    if labels.shape != (len(generated[name]),):
-        raise InputError(
-            f"the classifier of {name} gives a label an array, got shape {labels.shape} for "
-            f"{len(generated[name])}"
-        )
+    require(
+        name in generated,
+        f"the model generates {', '.join(generated)}, got a classifier of {name}",
+    )
+    labels, num = np.asarray(classifier(generated[name])), len(generated[name])
+    require(
+        labels.shape == (num,),
+        f"the classifier of {name} gives a label an array, got shape {labels.shape} for {num}",
+    )
     return labels
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._examples import admitted
 from tighter._progress import follow
 from tighter._protocols import as_posterior
@@ -99,13 +99,13 @@ class Comparison:
             backward = "" if line.num_backward is None else f" m = {line.num_backward}"
             name = f"{line.bound} K = {line.num_samples} {line.gradient}{backward}"
             reasons.setdefault(line.reason, []).append(name)
-        told = [f"left out: {_some(names)}: {reason}" for reason, names in reasons.items()]
-        parts += ["\n".join(told)] if told else []
+        lines = [f"left out: {_some(names)}: {reason}" for reason, names in reasons.items()]
+        parts += ["\n".join(lines)] if lines else []
         return "\n\n".join([*parts, f"Recommended: {self.recommendation}"])
 
     def __repr__(self) -> str:
-        told = f"{len(self.rows)} rows of {self.num_replicates:,} replicates"
-        return summary(self, told, f"recommended: {self.recommendation}")
+        size = f"{len(self.rows)} rows of {self.num_replicates:,} replicates"
+        return summary(self, size, f"recommended: {self.recommendation}")
 
 
 def compare(
@@ -166,8 +166,7 @@ def compare(
         "num_backward": num_backward,
     }
     for name, entries in choices.items():
-        if len(entries) == 0:
-            raise InputError(f"{name} has one entry at least, got none")
+        require(len(entries) > 0, f"{name} has one entry at least, got none")
     all_choices = follow(
         list(itertools.product(*choices.values())), "compiling", show_progress=show_progress
     )
@@ -184,8 +183,7 @@ def compare(
             rows.append(row)
         else:
             left_out.append(_without(objective, "its gradient is not finite here"))
-    if not rows:
-        raise InputError("no combination has a finite gradient at these parameters and examples")
+    require(rows, "no combination has a finite gradient at these parameters and examples")
     return Comparison(
         _ranked(with_common_signals(rows), "phi" if rows[0].phi else "theta"),
         tuple(left_out),
@@ -218,15 +216,15 @@ def _compiled(
                 gradient.program(key[None])
                 compiled.append((objective, gradient))
         except (TypeError, ValueError) as error:
-            told = label(bound), label(estimator), number, backward
-            left_out.append(LeftOut(*told, reason=str(error)))
+            names = label(bound), label(estimator)
+            left_out.append(LeftOut(*names, number, backward, reason=str(error)))
             continue
         twin = seen.setdefault(signature, objective)
         if twin is not objective:
             same = f"{label(twin.bound)} with {label(twin.gradient)}"
             left_out.append(_without(objective, f"the same as {same}"))
-    if not compiled:
-        raise InputError(f"no combination can be measured: {left_out[0].reason}")
+    first = left_out[0].reason if left_out else ""
+    require(compiled, f"no combination can be measured: {first}")
     return compiled, left_out
 
 
@@ -247,11 +245,9 @@ def _without(objective: Objective, reason: str) -> LeftOut:
     return LeftOut(*names, objective.num_samples, objective.num_backward, reason)
 
 
-def _ranked(rows: Iterable[Row], part: str) -> tuple[Row, ...]:
-    """From the most SNR² per second to the least; rows without the part keep their order."""
-    return tuple(
-        sorted(rows, key=lambda row: -(getattr(row, f"{part}_snr_squared_per_second") or 0))
-    )
+def _ranked(rows: Iterable[Row], role: str) -> tuple[Row, ...]:
+    """From the most SNR² per second to the least; rows without such parameters keep their order."""
+    return tuple(sorted(rows, key=lambda row: -(row.snr_squared_per_second(role) or 0)))
 
 
 def _table(comparison: Comparison) -> str:
@@ -273,12 +269,8 @@ def _table(comparison: Comparison) -> str:
             line += [f"{pool.snr:.3g} ± {(high - low) / 2:.1g}", f"{pool.variance:.3g}"]
             line += [f"{pool.snr**2 / row.seconds:.3g}"]
         biases = {"φ": row.bias.phi, "θ": row.bias.theta}
-        told = [
-            f"{symbol} {kind.value}"
-            for symbol, kind in biases.items()
-            if kind is not BiasKind.UNBIASED
-        ]
-        lines.append([*line, ", ".join(told)])
+        biased = [(s, kind) for s, kind in biases.items() if kind is not BiasKind.UNBIASED]
+        lines.append([*line, ", ".join(f"{symbol} {kind.value}" for symbol, kind in biased)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

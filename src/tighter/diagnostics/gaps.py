@@ -12,17 +12,16 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._chunks import map_chunks
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
+from tighter._chunks import map_blocks, map_chunks
 from tighter._programs import compiled
-from tighter._progress import follow
 from tighter._protocols import as_posterior
 from tighter._rows import Rows
 from tighter._summary import fields_of, mean_of, summary
 from tighter.bounds import ELBO
 from tighter.diagnostics._free_parameters import check_free_parameters, free_parameters
 from tighter.diagnostics._posteriors import (
-    check_counts,
+    check_every_row,
     posterior_of,
     posteriors_of_all,
 )
@@ -35,6 +34,8 @@ from tighter.objectives.objective import Objective
 # where draws are weighed.
 _EXAMPLES, _STEP_DRAWS, _ROWS = 256, 8, 4096
 _LEAST_GRADIENT = 1e-4
+# What an example's key is for: steps of the optimizer, and draws that are weighed.
+_STEP, _WEIGHED = 0, 1
 
 
 class GapErrors(NamedTuple):
@@ -77,8 +78,9 @@ class InferenceGaps(NamedTuple):
     standard_error: GapErrors
 
     def __repr__(self) -> str:
-        names = ("amortization_gap", "approximation_gap")
-        return summary(self, *(f"{name} {mean_of(getattr(self, name))}" for name in names))
+        amortization, approximation = map(mean_of, (self.amortization_gap, self.approximation_gap))
+        gaps = f"amortization_gap {amortization}", f"approximation_gap {approximation}"
+        return summary(self, *gaps)
 
 
 def inference_gaps(
@@ -126,34 +128,37 @@ def inference_gaps(
         Cremer, Li & Duvenaud, "Inference suboptimality in variational autoencoders", 2018, eq. 4.
     """
     check_counts(num_steps=num_steps)
-    if num_samples < 2:
-        raise InputError(f"num_samples is at least 2, to tell an error, got {num_samples}")
+    check_counts(least=2, num_samples=num_samples)
     rows_key, check_key = jax.random.split(key)
     rows = posteriors_of_all(model, x, key=rows_key)
     num = rows.keys.shape[0]
-    if log_likelihood is not None and np.shape(log_likelihood) != (num,):
-        raise InputError(
-            f"log_likelihood is a number for each of the {num} examples, got shape "
-            f"{np.shape(log_likelihood)}"
-        )
-    if as_posterior(rows.example_posterior()).num_strata is not None:
-        raise InputError(
-            f"{type(rows.example_posterior()).__name__} draws from its experts in turn: give the "
-            "same posterior as a Mixture"
-        )
-    check_free_parameters(rows.example_posterior(), key=check_key)
-    block = min(_EXAMPLES, num)
-    parts = []
-    for start in follow(range(0, num, block), "inference gaps", show_progress=show_progress):
-        # The last block is filled up with the last example, so that one program serves all.
-        taken = jnp.minimum(jnp.arange(start, start + block), num - 1)
-        free = _optimized(rows, taken, num_steps, learning_rate)
-        parts.append(jax.device_get(_log_weights(rows, taken, free, num_samples)))
-    ours, best = (
-        np.concatenate(columns)[:num].astype(np.float64) for columns in zip(*parts, strict=True)
+    require(
+        log_likelihood is None or np.shape(log_likelihood) == (num,),
+        f"log_likelihood is a number for each of the {num} examples, got shape "
+        f"{np.shape(log_likelihood)}",
     )
-    _check_finite(ours, "of the encoder's posterior", "look for such values in it and in the model")
-    _check_finite(best, "after optimizing", "lower learning_rate")
+    posterior = rows.example_posterior()
+    require(
+        as_posterior(posterior).num_strata is None,
+        f"{type(posterior).__name__} draws from its experts in turn: give the same posterior as a "
+        "Mixture",
+    )
+    check_free_parameters(posterior, key=check_key)
+
+    def weigh(taken: Int[Array, " block"]) -> tuple[Array, Array]:
+        free = _optimized(rows, taken, num_steps, learning_rate)
+        return _log_weights(rows, taken, free, num_samples)
+
+    block = min(_EXAMPLES, num)
+    parts = map_blocks(weigh, num, block, "inference gaps", show_progress=show_progress)
+    ours, best = (part.astype(np.float64) for part in parts)
+    mends = {
+        "of the encoder's posterior": "look for such values in it and in the model",
+        "after optimizing": "lower learning_rate",
+    }
+    for log_weights, (where, mend) in zip((ours, best), mends.items(), strict=True):
+        finite = np.isfinite(log_weights).all(axis=1)
+        check_every_row(finite, f"the ELBO {where} is not finite", mend)
     return _summarized(ours, best, log_likelihood)
 
 
@@ -179,9 +184,11 @@ def _optimized(
         posterior = _rebuilt(rows, batched, free)
         return -objective(rows.log_joint_of(x), posterior, key=key)
 
+    step_keys = jax.vmap(lambda key: jax.random.fold_in(key, _STEP))(some.keys)
+
     def step(carry: tuple[PyTree, Any], index: Int[Array, ""]) -> tuple[tuple[PyTree, Any], None]:
         free, state = carry
-        keys = jax.vmap(lambda key: jax.random.fold_in(_step_key(key), index))(some.keys)
+        keys = jax.vmap(jax.random.fold_in, (0, None))(step_keys, index)
         gradients = jax.vmap(jax.grad(loss))(free, some.xs, some.batched, keys)
         updates, state = optimizer.update(gradients, state)
         return (optax.apply_updates(free, updates), state), None
@@ -203,7 +210,7 @@ def _log_weights(
     def example(
         x: PyTree, batched: PyTree, free: PyTree, key: Key[Array, ""], draw: Int[Array, ""]
     ) -> tuple[Array, Array]:
-        key = jax.random.fold_in(_draws_key(key), draw)
+        key = jax.random.fold_in(jax.random.fold_in(key, _WEIGHED), draw)
         posteriors = posterior_of(rows, batched), _rebuilt(rows, batched, free)
         ours, best = (log_weight(rows.log_joint_of, x, q, key) for q in posteriors)
         return ours, best
@@ -219,23 +226,6 @@ def _log_weights(
 
 def _rebuilt(rows: Rows, batched: PyTree, free: PyTree) -> Any:
     return free_parameters(posterior_of(rows, batched))[1](free)
-
-
-def _step_key(key: Key[Array, ""]) -> Key[Array, ""]:
-    return jax.random.fold_in(key, 0)
-
-
-def _draws_key(key: Key[Array, ""]) -> Key[Array, ""]:
-    return jax.random.fold_in(key, 1)
-
-
-def _check_finite(log_weights: Float[np.ndarray, "batch draws"], where: str, mend: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(log_weights).all(axis=1))
-    if bad.size:
-        raise InputError(
-            f"the ELBO {where} is not finite for {bad.size} of {log_weights.shape[0]} examples, "
-            f"the first of them x[{bad[0]}]: {mend}"
-        )
 
 
 def _summarized(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter._examples import admitted
 from tighter._summary import quantity, summary
 from tighter.diagnostics.jackknife import (
@@ -98,12 +98,63 @@ class PooledNoise:
 
     def __repr__(self) -> str:
         low, high = self.snr_interval
-        told = f"SNR {quantity(self.snr)}, 95 % interval {quantity(low)} to {quantity(high)}"
-        return summary(self, told, f"{self.num_coordinates:,} coordinates")
+        snr = f"SNR {quantity(self.snr)}, 95 % interval {quantity(low)} to {quantity(high)}"
+        return summary(self, snr, f"{self.num_coordinates:,} coordinates")
+
+
+class Measured:
+    """What follows from replicates of a gradient and the seconds of one.
+
+    Attributes:
+        values: The mean bound in nats: of all replicates, then with each group left out.
+        theta: Pooled over the parameters that log p(x, z) depends on; None if there are none.
+        phi: Pooled over those that q(z|x) depends on; None if there are none.
+        timings: Seconds of one gradient, compiled and warm, call by call.
+    """
+
+    values: Float[np.ndarray, " all_and_groups"]
+    theta: PooledNoise | None
+    phi: PooledNoise | None
+    timings: Float[np.ndarray, " calls"]
+
+    @property
+    def pools(self) -> dict[str, PooledNoise | None]:
+        """The noise by the parameters' role."""
+        return {"theta": self.theta, "phi": self.phi}
+
+    @property
+    def value(self) -> float:
+        """The mean bound over the batch, in nats."""
+        return float(self.values[0])
+
+    @property
+    def value_error(self) -> float:
+        """Its Monte Carlo standard error, in nats."""
+        return float(jackknife_error(self.values))
+
+    @property
+    def seconds(self) -> float:
+        """Median time of one gradient."""
+        return float(np.median(self.timings))
+
+    def snr_squared_per_second(self, role: str) -> float | None:
+        """What a second buys for θ or φ: the mean of n gradients has n times the SNR² of one."""
+        pool = self.pools[role]
+        return None if pool is None else pool.snr**2 / self.seconds
+
+    @property
+    def theta_snr_squared_per_second(self) -> float | None:
+        """What a second buys for θ."""
+        return self.snr_squared_per_second("theta")
+
+    @property
+    def phi_snr_squared_per_second(self) -> float | None:
+        """What a second buys for φ."""
+        return self.snr_squared_per_second("phi")
 
 
 @dataclasses.dataclass(frozen=True)
-class GradientNoise:
+class GradientNoise(Measured):
     """Mean, variance and signal-to-noise ratio of a gradient, for each parameter and pooled.
 
     The pytrees have the model's structure: arrays for its inexact arrays, None elsewhere.
@@ -135,34 +186,8 @@ class GradientNoise:
     timings: Float[np.ndarray, " calls"]
     num_replicates: int
 
-    @property
-    def value(self) -> float:
-        """The mean bound over the batch, in nats."""
-        return float(self.values[0])
-
-    @property
-    def value_error(self) -> float:
-        """Its Monte Carlo standard error, in nats."""
-        return float(jackknife_error(self.values))
-
-    @property
-    def seconds(self) -> float:
-        """Median time of one gradient."""
-        return float(np.median(self.timings))
-
-    @property
-    def theta_snr_squared_per_second(self) -> float | None:
-        """What a second buys for θ: the mean of n gradients has n times the SNR² of one."""
-        return None if self.theta is None else self.theta.snr**2 / self.seconds
-
-    @property
-    def phi_snr_squared_per_second(self) -> float | None:
-        """What a second buys for φ."""
-        return None if self.phi is None else self.phi.snr**2 / self.seconds
-
     def __repr__(self) -> str:
-        both = {"theta": self.theta, "phi": self.phi}
-        pools = [f"{name} {pool}" for name, pool in both.items() if pool is not None]
+        pools = [f"{name} {pool}" for name, pool in self.pools.items() if pool is not None]
         bound = f"bound {quantity(self.value, self.value_error)} nats"
         return summary(self, bound, *pools, f"{self.num_replicates:,} replicates")
 
@@ -214,8 +239,7 @@ def gradient_noise(
         Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, sec. 3.
     """
     check_replicates(num_replicates)
-    if chunk_size is not None and chunk_size < 1:
-        raise InputError(f"chunk_size is at least 1, got {chunk_size}")
+    check_counts(chunk_size=chunk_size)
     model, x, _ = admitted(model, x)
     gradient = Gradient(model, x, objective)
     roles = parameter_roles(model, x, phi=phi, key=key)
@@ -247,11 +271,11 @@ def check_replicates(num_replicates: int) -> None:
     Raises:
         InputError: If there are fewer than two in a group.
     """
-    if num_replicates < MIN_REPLICATES:
-        raise InputError(
-            f"num_replicates is at least {MIN_REPLICATES}, two in each of the {NUM_GROUPS} groups "
-            f"that tell the errors, got {num_replicates}"
-        )
+    require(
+        num_replicates >= MIN_REPLICATES,
+        f"num_replicates is at least {MIN_REPLICATES}, two in each of the {NUM_GROUPS} groups "
+        f"that tell the errors, got {num_replicates}",
+    )
 
 
 def value_statistics(groups: Groups) -> Float[np.ndarray, " all_and_groups"]:

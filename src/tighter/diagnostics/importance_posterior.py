@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from tighter._checks import check_counts, require
 from tighter._chunks import map_chunks
-from tighter._errors import InputError
 from tighter._rows import check_scalar
-from tighter.diagnostics._posteriors import check_counts
 from tighter.distributions import Posterior, draw
 
 # Draws in memory at a time where many sets of K are averaged.
@@ -109,11 +108,11 @@ class ImportanceWeightedPosterior(eqx.Module):
         Raises:
             InputError: If there are not K − 1.
         """
-        if other_log_weights.size != self.num_samples - 1:
-            raise InputError(
-                f"of {self.num_samples} draws {self.num_samples - 1} are others, got "
-                f"{other_log_weights.size} log weights"
-            )
+        num = self.num_samples
+        require(
+            other_log_weights.size == num - 1,
+            f"of {num} draws {num - 1} are others, got {other_log_weights.size} log weights",
+        )
         log_joint, log_weight = self._log_joint_and_weight(z)
         all_weights = jnp.concatenate([log_weight[None], other_log_weights])
         # Where q has no mass the weight is infinite and this density zero.

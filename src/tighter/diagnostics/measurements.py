@@ -10,14 +10,13 @@ from jaxtyping import Float
 
 from tighter._summary import quantity, summary
 from tighter.bounds import Bound
-from tighter.diagnostics.gradient_noise import PooledNoise
-from tighter.diagnostics.jackknife import jackknife_error
+from tighter.diagnostics.gradient_noise import Measured, PooledNoise
 from tighter.gradients import Bias, BiasKind, Estimator
 from tighter.objectives.objective import Objective
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class Row(Measured):
     """One line of a comparison.
 
     Attributes:
@@ -60,35 +59,10 @@ class Row:
         return self.objective.bias
 
     @property
-    def value(self) -> float:
-        """The mean bound over the batch, in nats."""
-        return float(self.values[0])
-
-    @property
-    def value_error(self) -> float:
-        """Its Monte Carlo standard error, in nats."""
-        return float(jackknife_error(self.values))
-
-    @property
     def is_finite(self) -> bool:
         """Whether the noise is a number."""
-        pools = [pool for pool in (self.theta, self.phi) if pool is not None]
-        return all(bool(np.isfinite(pool.variances).all()) for pool in pools)
-
-    @property
-    def seconds(self) -> float:
-        """Median time of one gradient."""
-        return float(np.median(self.timings))
-
-    @property
-    def theta_snr_squared_per_second(self) -> float | None:
-        """What a second buys for θ: the mean of n gradients has n times the SNR² of one."""
-        return None if self.theta is None else self.theta.snr**2 / self.seconds
-
-    @property
-    def phi_snr_squared_per_second(self) -> float | None:
-        """What a second buys for φ."""
-        return None if self.phi is None else self.phi.snr**2 / self.seconds
+        pools = self.pools.values()
+        return all(pool is None or bool(np.isfinite(pool.variances).all()) for pool in pools)
 
     def shares_bound(self, other: Row) -> bool:
         """Whether the other estimates the same gradient: of the same bound, and K but for the ELBO.
@@ -116,7 +90,7 @@ class Row:
                 "reason": self.bias.reason,
             },
         }
-        for name, pool in (("theta", self.theta), ("phi", self.phi)):
+        for name, pool in self.pools.items():
             record[name] = pool and {
                 "num_coordinates": pool.num_coordinates,
                 "snr": pool.snr,
@@ -124,7 +98,7 @@ class Row:
                 "mean_snr": pool.mean_snr,
                 "variance": pool.variance,
                 "variance_interval": list(pool.variance_interval),
-                "snr_squared_per_second": pool.snr**2 / self.seconds,
+                "snr_squared_per_second": self.snr_squared_per_second(name),
             }
         return record
 
@@ -159,8 +133,8 @@ def with_common_signals(rows: list[Row]) -> list[Row]:
     size best, so that the others' ratios are known better than from their own replicates; and
     ranking them by SNR² per second is ranking them by variance times seconds.
     """
-    for name in ("theta", "phi"):
-        rows = [_with_common_signal(row, name, rows) for row in rows]
+    for role in ("theta", "phi"):
+        rows = [_with_common_signal(row, role, rows) for row in rows]
     return rows
 
 
@@ -168,23 +142,30 @@ def label(part: Bound | Estimator | Any) -> str:
     """A bound or an estimator in few words: its name, and what isn't as it is by default."""
     if not dataclasses.is_dataclass(part):
         return getattr(part, "__name__", None) or str(part)
-    told = []
+    settings = []
     for field in dataclasses.fields(part):
-        value = getattr(part, field.name)
+        value = vars(part)[field.name]
         if field.repr and not (type(value) is type(field.default) and value == field.default):
-            told.append(field.name if value is True else label(value))
-    return type(part).__name__.lstrip("_") + (f"({', '.join(told)})" if told else "")
+            settings.append(field.name if value is True else label(value))
+    return type(part).__name__.lstrip("_") + (f"({', '.join(settings)})" if settings else "")
 
 
-def _with_common_signal(row: Row, name: str, rows: list[Row]) -> Row:
+def _with_common_signal(row: Row, role: str, rows: list[Row]) -> Row:
     """The row with the signal of θ or of φ from the least noisy one that shares it."""
-    own = getattr(row, name)
-    if own is None or getattr(row.bias, name) is not BiasKind.UNBIASED:
+    own = row.pools[role]
+    if own is None or not _is_unbiased(row, role):
         return row
     sharing = [
-        getattr(other, name)
+        pool
         for other in rows
-        if getattr(other.bias, name) is BiasKind.UNBIASED and row.shares_bound(other)
+        if _is_unbiased(other, role) and row.shares_bound(other)
+        for pool in [other.pools[role]]
+        if pool is not None
     ]
     signals = min(sharing, key=lambda pool: pool.variance).signals
-    return dataclasses.replace(row, **{name: dataclasses.replace(own, signals=signals)})
+    pools: Any = {role: dataclasses.replace(own, signals=signals)}
+    return dataclasses.replace(row, **pools)
+
+
+def _is_unbiased(row: Row, role: str) -> bool:
+    return {"theta": row.bias.theta, "phi": row.bias.phi}[role] is BiasKind.UNBIASED

@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import require
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
 
@@ -49,11 +49,11 @@ def parameter_roles(
             fit the model.
     """
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
-    if not jax.tree.leaves(arrays):
-        raise InputError(
-            f"{type(model).__name__} has no floating-point arrays, so that there is nothing to "
-            "differentiate: make its parameters jax arrays"
-        )
+    require(
+        jax.tree.leaves(arrays),
+        f"{type(model).__name__} has no floating-point arrays, so that there is nothing to "
+        "differentiate: make its parameters jax arrays",
+    )
     if phi is not None:
         chosen = _chosen(phi, model, arrays)
         return Roles(jax.tree.map(lambda flag: not flag, chosen), chosen)
@@ -79,11 +79,11 @@ def _chosen(phi: Any, model: Any, arrays: PyTree) -> PyTree:
     if callable(phi) and not isinstance(phi, type(model)):
         return eqx.tree_at(phi, nothing, replace_fn=lambda part: jax.tree.map(lambda _: True, part))
     flags = eqx.filter(phi, lambda leaf: isinstance(leaf, bool))
-    if jax.tree.structure(flags) != jax.tree.structure(nothing):
-        raise InputError(
-            "phi is a function from the model to a part of it, or the model with a bool for each "
-            f"of its floating-point arrays, got {type(phi).__name__} of another structure"
-        )
+    require(
+        jax.tree.structure(flags) == jax.tree.structure(nothing),
+        "phi is a function from the model to a part of it, or the model with a bool for each of "
+        f"its floating-point arrays, got {type(phi).__name__} of another structure",
+    )
     return flags
 
 

@@ -60,7 +60,7 @@ def recommend(rows: Sequence[Row]) -> Recommendation:
     of_bound = [row for row in rows if row.shares_bound(chosen)]
     unbiased = [row for row in of_bound if not row.bias]
     candidates = unbiased or of_bound
-    parts = [name for name in ("phi", "theta") if all(getattr(row, name) for row in candidates)]
+    parts = [role for role in ("phi", "theta") if all(row.pools[role] for row in candidates)]
     best = min(candidates, key=lambda row: _cost(row, parts)[0] + np.log(row.seconds))
     others = [row for row in candidates if row is not best]
     kind = "unbiased estimators" if unbiased else "estimators, none of them unbiased,"
@@ -88,7 +88,7 @@ class Ratio(NamedTuple):
     high: float
 
     @property
-    def is_told(self) -> bool:
+    def is_certain(self) -> bool:
         """Whether one of the two is better for sure."""
         return self.low > 1 or self.high < 1
 
@@ -122,8 +122,8 @@ def ratio(row: Row, other: Row, parts: Sequence[str]) -> Ratio:
 def _cost(row: Row, parts: Sequence[str]) -> Float[np.ndarray, " all_and_groups"]:
     """Mean logarithm of the parts' variances; no noise at all counts as the least of floats."""
     least = float(np.finfo(np.float32).tiny)
-    logs = [np.log(np.maximum(getattr(row, name).variances, least)) for name in parts]
-    return np.mean(logs, axis=0)
+    pools = [pool for role in parts if (pool := row.pools[role]) is not None]
+    return np.mean([np.log(np.maximum(pool.variances, least)) for pool in pools], axis=0)
 
 
 def _tightest(rows: Sequence[Row]) -> tuple[Row, list[str]]:
@@ -164,7 +164,7 @@ def _against_others(best: Row, others: list[Row], parts: list[str], kind: str) -
         rival = max(others, key=lambda row: ratio(row, best, [part]).value)
         gain = ratio(best, rival, [part])
         name = name_of(rival, in_full=rival.num_samples != best.num_samples)
-        if not gain.is_told:
+        if not gain.is_certain:
             ties.append(f"for {symbol} it can't be told apart from {name} ({gain})")
         elif gain.value > 1:
             most.append(
@@ -173,14 +173,16 @@ def _against_others(best: Row, others: list[Row], parts: list[str], kind: str) -
         else:
             loss = ratio(rival, best, [part])
             instead.append(f"for {symbol} alone {name} gets more ({loss})")
-    told = []
+    reasons = []
     if most:
-        told.append(f"of this bound's {kind} it gets the most SNR² per second {' and '.join(most)}")
+        reasons.append(
+            f"of this bound's {kind} it gets the most SNR² per second {' and '.join(most)}"
+        )
     if ties:
-        told.append(" and ".join(ties) + ": more replicates may tell")
+        reasons.append(" and ".join(ties) + ": more replicates may tell")
     if instead:
-        told.append(" and ".join(instead) + ", so that the geometric mean of φ and θ decides")
-    return "; ".join(told)
+        reasons.append(" and ".join(instead) + ", so that the geometric mean of φ and θ decides")
+    return "; ".join(reasons)
 
 
 def _of_backward(best: Row, others: list[Row], parts: list[str]) -> list[str]:
@@ -213,12 +215,14 @@ def _falling(rows: Sequence[Row], best: Row) -> list[str]:
         )  # with one draw all are the ELBO
         if own and row.phi is not None and row.num_backward is None and not row.bias:
             measured.setdefault(row.gradient, []).append((row.num_samples, row.phi))
-    told = []
+    falling = []
     for gradient, pools in measured.items():
         (few, first), (many, last) = (pick(pools, key=lambda pool: pool[0]) for pick in (min, max))
         if last.snr_interval.high < first.snr_interval.low:
-            told.append(f"{gradient} ({first.snr:.2g} at K = {few}, {last.snr:.2g} at K = {many})")
-    return [f"the SNR of φ falls with K for {' and '.join(told)}"] if told else []
+            falling.append(
+                f"{gradient} ({first.snr:.2g} at K = {few}, {last.snr:.2g} at K = {many})"
+            )
+    return [f"the SNR of φ falls with K for {' and '.join(falling)}"] if falling else []
 
 
 def _ends(ratio: Ratio) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
+from tighter._chunks import map_blocks
 from tighter._programs import compiled
-from tighter._progress import follow
 from tighter._rows import Rows
 from tighter._summary import fields_of, quantity, summary
 from tighter.diagnostics._index_information import (
@@ -24,7 +24,7 @@ from tighter.diagnostics._index_information import (
     normal_units,
 )
 from tighter.diagnostics._posteriors import (
-    check_counts,
+    check_every_row,
     draw_of,
     posterior_of,
     posteriors_of_all,
@@ -118,8 +118,8 @@ class ElboSurgery(NamedTuple):
     closed_form: bool
 
     def __repr__(self) -> str:
-        errors = self.standard_error._asdict()
-        terms = (f"{name} {quantity(getattr(self, name), error)}" for name, error in errors.items())
+        errors, values = self.standard_error._asdict(), self._asdict()
+        terms = (f"{name} {quantity(values[name], error)}" for name, error in errors.items())
         return summary(self, f"nats of {self.num_examples:,} examples: {', '.join(terms)}")
 
 
@@ -176,10 +176,10 @@ def elbo_surgery(
     draws_key, choice_key = jax.random.split(key)
     rows = posteriors_of_all(model, x, key=draws_key)
     num = rows.keys.shape[0]
-    if num_evaluated is not None and num_evaluated > num:
-        raise InputError(
-            f"num_evaluated is at most the number of examples, got {num_evaluated} of {num}"
-        )
+    require(
+        (num_evaluated or 1) <= num,
+        f"num_evaluated is at most the number of examples, got {num_evaluated} of {num}",
+    )
     evaluated = num_evaluated or _affordable(rows, num_samples)
     chosen = np.asarray(jax.random.permutation(choice_key, num)[:evaluated])
 
@@ -193,7 +193,11 @@ def elbo_surgery(
         "reconstruction",
         show_progress=show_progress,
     )
-    _check_not_nan(terms.reconstruction)
+    check_every_row(
+        ~np.isnan(terms.reconstruction).any(axis=1),
+        "log p(x|z) is NaN",
+        "look for values that are not finite in it and in the model",
+    )
     codes = min(chunk_size or _num_codes(rows), num)
     information = _over_blocks(
         lambda taken: index_information(rows, taken, num_samples, codes, of_units=of_units),
@@ -306,25 +310,15 @@ def _over_blocks(
     show_progress: bool | None,
 ) -> Any:
     """A function of examples' indices, a block at a time, gathered in double precision."""
-    block = min(block, indices.size)
-    starts = range(0, indices.size, block)
-    parts = []
-    for start in follow(starts, description, show_progress=show_progress):
-        # The last block is filled up with its last index, so that one program serves all.
-        taken = np.minimum(np.arange(start, start + block), indices.size - 1)
-        parts.append(jax.device_get(function(jnp.asarray(indices[taken]))))
-    return jax.tree.map(
-        lambda *leaves: np.concatenate(leaves)[: indices.size].astype(np.float64), *parts
+    num = indices.size
+    values = map_blocks(
+        lambda places: function(jnp.asarray(indices)[places]),
+        num,
+        min(block, num),
+        description,
+        show_progress=show_progress,
     )
-
-
-def _check_not_nan(reconstruction: Float[np.ndarray, "examples draws"]) -> None:
-    bad = np.flatnonzero(np.isnan(reconstruction).any(axis=1))
-    if bad.size:
-        raise InputError(
-            f"log p(x|z) is NaN for {bad.size} of {reconstruction.shape[0]} examples, the first of "
-            f"them x[{bad[0]}]: look for values that are not finite in it and in the model"
-        )
+    return jax.tree.map(lambda leaf: leaf.astype(np.float64), values)
 
 
 def _parts(

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from tighter._errors import InputError
+from tighter._checks import require
 
 # Words to a window, Röder et al. (2015), and windows in memory at a time.
 WINDOW = 110
@@ -29,6 +29,13 @@ class _Cooccurrence(NamedTuple):
     pairs: Float[np.ndarray, "topics top top"]
     total: int
 
+    @property
+    def shares(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each two words together, and the products of their own."""
+        shares = self.pairs / self.total
+        own = np.diagonal(shares, axis1=1, axis2=2)
+        return shares, own[:, :, None] * own[:, None, :]
+
 
 def top_words(topics: Float[np.ndarray, "topics words"], num_words: int = 10) -> TopWords:
     """The columns of each topic's most probable words, the most probable first.
@@ -36,10 +43,10 @@ def top_words(topics: Float[np.ndarray, "topics words"], num_words: int = 10) ->
     Raises:
         InputError: If there are not so many words.
     """
-    if not 1 <= num_words <= topics.shape[1]:
-        raise InputError(
-            f"num_words is from 1 to the {topics.shape[1]} of the vocabulary, got {num_words}"
-        )
+    require(
+        1 <= num_words <= topics.shape[1],
+        f"num_words is from 1 to the {topics.shape[1]} of the vocabulary, got {num_words}",
+    )
     return np.argsort(-topics, axis=1, kind="stable")[:, :num_words]
 
 
@@ -63,9 +70,7 @@ def npmi(words: TopWords, counts: Any) -> Float[np.ndarray, " topics"]:
         Newman & Baldwin, "Machine reading tea leaves", 2014, sec. 3.
     """
     joint = _in_documents(words, counts)
-    shares = joint.pairs / joint.total
-    own = np.diagonal(shares, axis1=1, axis2=2)
-    both = own[:, :, None] * own[:, None, :]
+    shares, both = joint.shares
     with np.errstate(divide="ignore", invalid="ignore"):
         values = np.log(shares / both) / -np.log(shares)
     values = np.where(shares == 0, -1.0, np.where(shares == 1, 0.0, values))
@@ -96,9 +101,7 @@ def c_v(
         Röder, Both & Hinneburg, "Exploring the space of topic coherence measures", 2015, sec. 3.
     """
     joint = _in_documents(words, counts) if sequences is None else _in_windows(words, sequences)
-    shares = joint.pairs / joint.total
-    own = np.diagonal(shares, axis1=1, axis2=2)
-    both = own[:, :, None] * own[:, None, :]
+    shares, both = joint.shares
     with np.errstate(divide="ignore", invalid="ignore"):
         vectors = np.log((shares + _EPSILON) / both) / -np.log(shares + _EPSILON)
     vectors = np.where(both == 0, -1.0, np.where(shares == 1, 0.0, vectors))
@@ -155,8 +158,7 @@ def relevance(
     References:
         Sievert & Shirley, "LDAvis: a method for visualizing and interpreting topics", 2014, eq. 1.
     """
-    if not 0 <= weight <= 1:
-        raise InputError(f"the weight λ is from 0 to 1, got {weight}")
+    require(0 <= weight <= 1, f"the weight λ is from 0 to 1, got {weight}")
     tiny = np.finfo(np.float64).tiny
     log_topics = np.log(np.maximum(np.asarray(topics, np.float64), tiny))
     return log_topics - (1 - weight) * np.log(np.maximum(np.asarray(shares, np.float64), tiny))
@@ -204,23 +206,29 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
     return -(probabilities * np.log(safe)).sum(axis=-1)
 
 
-def _check(words: np.ndarray, num_columns: int | None) -> None:
-    if words.shape[1] < 2:
-        raise InputError(f"coherence is of two words or more, got {words.shape[1]} a topic")
-    if num_columns is not None and words.max() >= num_columns:
-        raise InputError(
-            f"the vocabulary doesn't fit the counts: top words reach column {words.max()}, and the "
-            f"counts have {num_columns}"
-        )
+def _columns_of(
+    words: np.ndarray, num_documents: int, num_columns: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The columns among the top words, and which of them each top word is.
+
+    Raises:
+        InputError: If there are fewer than two top words, no documents, or a column is not there.
+    """
+    require(words.shape[1] >= 2, f"coherence is of two words or more, got {words.shape[1]} a topic")
+    require(
+        num_columns is None or words.max() < num_columns,
+        f"the vocabulary doesn't fit the counts: top words reach column {words.max()}, and the "
+        f"counts have {num_columns}",
+    )
+    require(num_documents, "coherence is of words in documents, and there are none: give some")
+    columns, places = np.unique(words, return_inverse=True)
+    return columns, places.reshape(words.shape)
 
 
 def _in_documents(words: np.ndarray, counts: Any) -> _Cooccurrence:
     from scipy import sparse
 
-    _check(words, counts.shape[1])
-    _check_total(counts.shape[0])
-    columns, places = np.unique(words, return_inverse=True)
-    places = places.reshape(words.shape)
+    columns, places = _columns_of(words, *counts.shape)
     there = sparse.csr_array(sparse.csc_array(counts)[:, columns] > 0).astype(np.float64)
     together = (there.T @ there).toarray()
     return _Cooccurrence(together[places[:, :, None], places[:, None, :]], counts.shape[0])
@@ -228,10 +236,7 @@ def _in_documents(words: np.ndarray, counts: Any) -> _Cooccurrence:
 
 def _in_windows(words: np.ndarray, sequences: Sequence[np.ndarray]) -> _Cooccurrence:
     """The same of windows, all windows of all texts in one row and a block of them at a time."""
-    _check(words, None)
-    _check_total(len(sequences))
-    columns, places = np.unique(words, return_inverse=True)
-    places = places.reshape(words.shape)
+    columns, places = _columns_of(words, len(sequences))
     lengths = np.array([len(part) for part in sequences])
     num_windows = np.maximum(lengths - WINDOW + 1, 1)
     offsets = np.cumsum(num_windows) - num_windows
@@ -260,8 +265,3 @@ def _in_windows(words: np.ndarray, sequences: Sequence[np.ndarray]) -> _Cooccurr
         by_topic = there.T[places]
         pairs += by_topic @ by_topic.transpose(0, 2, 1)
     return _Cooccurrence(pairs, total)
-
-
-def _check_total(num_documents: int) -> None:
-    if not num_documents:
-        raise InputError("coherence is of words in documents, and there are none: give some")

@@ -11,14 +11,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from tighter._errors import InputError
+from tighter._checks import check_counts, require
 from tighter._programs import compiled
 from tighter._protocols import prior_if_any
 from tighter._rows import Rows
 from tighter._summary import quantity, summary
 from tighter.diagnostics._against_prior import against_prior
 from tighter.diagnostics._posteriors import (
-    check_counts,
+    check_every_row,
     draw_of,
     posterior_of,
     posteriors_of_all,
@@ -68,8 +68,8 @@ class ActiveUnits(NamedTuple):
         return {name: int(self.active[units].sum()) for name, units in self.parts.items()}
 
     def __repr__(self) -> str:
-        told = f"{self.count} of {self.variance.size} units vary"
-        return summary(self, told, f"{self.num_examples:,} examples", *self.warnings)
+        count = f"{self.count} of {self.variance.size} units vary"
+        return summary(self, count, f"{self.num_examples:,} examples", *self.warnings)
 
 
 class AggregatedPosterior(NamedTuple):
@@ -101,8 +101,8 @@ class AggregatedPosterior(NamedTuple):
 
     def __repr__(self) -> str:
         furthest = f"unit {int(np.argmax(self.statistic))}, {quantity(np.max(self.statistic))}"
-        told = f"Kolmogorov–Smirnov distance from the prior at most that of {furthest}"
-        return summary(self, told, f"{self.num_examples:,} examples")
+        distance = f"Kolmogorov–Smirnov distance from the prior at most that of {furthest}"
+        return summary(self, distance, f"{self.num_examples:,} examples")
 
 
 def active_units(
@@ -142,15 +142,20 @@ def active_units(
     if _has_mean(rows):
         means, noise = np.asarray(_means(rows), np.float64), 0.0
     else:
-        if num_samples is None or num_samples < 2 or key is None:
-            raise InputError(
-                f"{type(rows.example_posterior()).__name__} has no finite mean in closed form: "
-                "give num_samples of 2 or more and key for an average over draws"
-            )
+        require(
+            num_samples is not None and num_samples >= 2 and key is not None,
+            f"{type(rows.example_posterior()).__name__} has no finite mean in closed form: give "
+            "num_samples of 2 or more and key for an average over draws",
+        )
+        assert num_samples is not None
         drawn = _drawn_means(rows, num_samples)
         means, noises = (np.asarray(part, np.float64) for part in drawn)
         noise = noises.mean(axis=0)
-    _check_finite(means)
+    check_every_row(
+        np.isfinite(means).all(axis=1),
+        "the posterior's mean is not finite",
+        "look for values that are not finite in it and in the model",
+    )
     squares = (means - means.mean(axis=0)) ** 2 * (num / (num - 1))
     variance = squares.mean(axis=0) - noise
     error = squares.std(axis=0, ddof=1) / np.sqrt(num)
@@ -198,18 +203,8 @@ def aggregated_posterior(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Aggre
 
 def _enough(rows: Rows, least: int, to_tell: str) -> int:
     num = rows.keys.shape[0]
-    if num < least:
-        raise InputError(f"{to_tell} takes {least} examples or more to tell, got {num}")
+    require(num >= least, f"{to_tell} takes {least} examples or more to tell, got {num}")
     return num
-
-
-def _check_finite(means: Float[np.ndarray, "examples latent"]) -> None:
-    bad = np.flatnonzero(~np.isfinite(means).all(axis=1))
-    if bad.size:
-        raise InputError(
-            f"the posterior's mean is not finite for {bad.size} of {means.shape[0]} examples, the "
-            f"first of them x[{bad[0]}]: look for values that are not finite in it and in the model"
-        )
 
 
 def _flat(z: PyTree) -> Array:
@@ -331,9 +326,9 @@ def _listed(units: Int[np.ndarray, " some"], parts: dict[str, slice]) -> str:
     """The units, by the parts of z if there are several."""
     if len(parts) == 1:
         return ", ".join(map(str, units))
-    told = []
+    texts = []
     for name, part in parts.items():
         inside = units[(units >= part.start) & (units < part.stop)] - part.start
         if inside.size:
-            told.append(f"{name} {', '.join(map(str, inside))}")
-    return "; ".join(told)
+            texts.append(f"{name} {', '.join(map(str, inside))}")
+    return "; ".join(texts)
