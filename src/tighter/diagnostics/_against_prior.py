@@ -96,7 +96,7 @@ def _from_draws(
     from scipy.stats import ks_2samp
 
     columns = zip(np.asarray(z, np.float64).T, np.asarray(prior_draws, np.float64).T, strict=True)
-    tests = [ks_2samp(*pair, method="asymp") for pair in columns]
+    tests: list[Any] = [ks_2samp(*pair, method="asymp") for pair in columns]
     return np.array([test.statistic for test in tests]), np.array([test.pvalue for test in tests])
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Bool, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from tighter._checks import require
 from tighter._examples import admitted
@@ -97,8 +97,13 @@ def prior_of(model: Any) -> Any:
     return prior
 
 
-def check_every_row(good: Bool[np.ndarray, " examples"], what: str, mend: str) -> None:
+def check_every_row(good: Any, what: str, mend: str) -> None:
     """Require something of every example.
+
+    Args:
+        good: Whether it holds, a bool an example.
+        what: What doesn't, where it is false.
+        mend: What to do about it.
 
     Raises:
         InputError: With how many it doesn't hold for, and the first of them.

@@ -132,11 +132,12 @@ def inference_gaps(
     rows_key, check_key = jax.random.split(key)
     rows = posteriors_of_all(model, x, key=rows_key)
     num = rows.keys.shape[0]
-    require(
-        log_likelihood is None or np.shape(log_likelihood) == (num,),
-        f"log_likelihood is a number for each of the {num} examples, got shape "
-        f"{np.shape(log_likelihood)}",
-    )
+    if log_likelihood is not None:
+        shape = np.shape(log_likelihood)
+        require(
+            shape == (num,),
+            f"log_likelihood is a number for each of the {num} examples, got shape {shape}",
+        )
     posterior = rows.example_posterior()
     require(
         as_posterior(posterior).num_strata is None,

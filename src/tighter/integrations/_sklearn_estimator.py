@@ -120,7 +120,8 @@ class VariationalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
         is_list = isinstance(self.hidden, Iterable) and not isinstance(self.hidden, str)
         require(is_list, f"hidden is a list of widths such as (200, 200), got {self.hidden!r}")
         for width in self.hidden:
-            check_counts(**{"each width in hidden": width})
+            widths: dict[str, Any] = {"each width in hidden": width}
+            check_counts(**widths)
         if self.learning_rate is not None:
             check_above(0, learning_rate=self.learning_rate)
         share = self.validation_fraction
