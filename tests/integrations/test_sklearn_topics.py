@@ -43,7 +43,7 @@ def X():
 
 
 @pytest.fixture(scope="module")
-def initialized_from(X):
+def fitted(X):
     options = {"max_iter": 20, "batch_size": 40, "random_state": 0, "num_likelihood_samples": 500}
     return TopicModel(2, validation_fraction=0, **options).fit(sparse.csr_array(X))
 

@@ -173,7 +173,7 @@ def annealing_of(
     check_counts(
         num_temperatures=num_temperatures, num_chains=num_chains, num_leapfrog=num_leapfrog
     )
-    check_above(0, step_size=step_size)
+    check_above(0.0, step_size=step_size)
     if start not in _STARTS:
         raise unknown("start", start, _STARTS)
     if schedule not in SCHEDULES:

@@ -123,7 +123,7 @@ class VariationalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             widths: dict[str, Any] = {"each width in hidden": width}
             check_counts(**widths)
         if self.learning_rate is not None:
-            check_above(0, learning_rate=self.learning_rate)
+            check_above(0.0, learning_rate=self.learning_rate)
         share = self.validation_fraction
         is_number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
         require(

@@ -195,7 +195,7 @@ class TopicModel(VariationalEstimator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         if self.doc_topic_prior is not None:
-            check_above(0, doc_topic_prior=self.doc_topic_prior)
+            check_above(0.0, doc_topic_prior=self.doc_topic_prior)
 
     def _create(self) -> Model:
         num_words: Any = self.n_features_in_  # type: ignore[attr-defined]
