@@ -26,7 +26,7 @@ from tighter.bounds import IWAE, Bound
 from tighter.data import Dataset, load
 from tighter.diagnostics.coherence import Classifier, cross_coherence, joint_coherence
 from tighter.gradients import GeneralizedDoublyReparameterized
-from tighter.models.multimodal.expert_by_expert import ExpertByExpert
+from tighter.models.multimodal.joint import ExpertByExpert
 from tighter.models.multimodal.model import MultimodalVAE
 
 

@@ -18,7 +18,7 @@ from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
 from tighter.models import POSTERIORS, VAE
-from tighter.models._space import Space
+from tighter.models._families import Space
 
 
 def main() -> None:

@@ -123,5 +123,5 @@ def test_a_table_is_trained_by_fit():
 def test_what_can_not_be():
     with pytest.raises(InputError, match="40 examples, got 7"):
         FreePosterior.create(linear(), XS).examples(XS[:7])
-    with pytest.raises(InputError, match="1 step and 1 draw or more"):
+    with pytest.raises(InputError, match="num_steps is a whole number of at least 1"):
         SemiAmortized.create(linear(), num_steps=0)

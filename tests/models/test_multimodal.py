@@ -23,8 +23,7 @@ from tighter.gradients import (
     Reparameterized,
 )
 from tighter.models import MLP, Gaussian, Missing, MixturePrior
-from tighter.models.multimodal.expert_by_expert import ExpertByExpert
-from tighter.models.multimodal.joint_posteriors import JOINT_POSTERIORS, MixtureOfExperts
+from tighter.models.multimodal.joint import JOINT_POSTERIORS, ExpertByExpert, MixtureOfExperts
 from tighter.models.multimodal.model import MultimodalVAE
 from tighter.models.observations import Bernoulli, Mixed
 

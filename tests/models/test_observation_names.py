@@ -37,8 +37,8 @@ from tighter.models.observations import (
         ("discretized-logistic-mixture:0", "one component or more, got 0"),
         ("low-rank-gaussian:4", "rank from 1 to 3, got 4"),
         ("multinomial:0", "total is 1 or more, got 0"),
-        ("student-t:3", "'student-t' takes no number, got 3"),
-        ("diagonal-gaussian:3", "'diagonal-gaussian' takes no number, got 3"),
+        ("student-t:3", "'student-t:3': it takes no number, got 3"),
+        ("diagonal-gaussian:3", "'diagonal-gaussian:3': it takes no number"),
         ("mixed", "Mixed.from_schema"),
     ],
 )

@@ -11,15 +11,15 @@ from tests.oracles.quick import quick_jit
 
 import tighter as tt
 from tighter.distributions import draw, is_reparameterizable, kl
-from tighter.models._one_hot import OneHot
-from tighter.models._space import Space
-from tighter.models.posteriors.table import (
+from tighter.models._families import Space
+from tighter.models.posteriors import (
     POSTERIORS,
     CategoricalPosterior,
     DirichletPosterior,
     MixturePosterior,
     posterior_from_name,
 )
+from tighter.models.posteriors.constrained import OneHot
 
 KEY = jax.random.key(7)
 DRAWS = 4000
@@ -236,14 +236,14 @@ def test_the_usual_flow_is_the_coupling_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: posterior_from_name("beta:2", 3, key=KEY), "'beta' takes no number, got 'beta:2'"),
+        (lambda: posterior_from_name("beta:2", 3, key=KEY), "'beta:2': it takes no number, got 2"),
         (lambda: posterior_from_name("student-t:4", 3, key=KEY), "takes no number"),
-        (lambda: posterior_from_name("mixture:0", 3, key=KEY), "1 or more, got 0"),
-        (lambda: posterior_from_name("categorical:1", 3, key=KEY), "2 or more, got 1"),
-        (lambda: posterior_from_name("flow:0", 3, key=KEY), "1 or more, got 0"),
-        (lambda: MixturePosterior(0), "1 or more, got 0"),
-        (lambda: CategoricalPosterior(1), "2 or more, got 1"),
-        (lambda: DirichletPosterior().shape(1), "2 or more, got 1"),
+        (lambda: posterior_from_name("mixture:0", 3, key=KEY), "at least 1, got 0"),
+        (lambda: posterior_from_name("categorical:1", 3, key=KEY), "at least 2, got 1"),
+        (lambda: posterior_from_name("flow:0", 3, key=KEY), "got 0"),
+        (lambda: MixturePosterior(0), "at least 1, got 0"),
+        (lambda: CategoricalPosterior(1), "at least 2, got 1"),
+        (lambda: DirichletPosterior().shape(1), "at least 2, got 1"),
         (lambda: posterior_from_name("gamma", 3, key=KEY), "unknown posterior 'gamma'"),
     ],
 )

@@ -301,8 +301,8 @@ def test_covariances():
     ("make", "message"),
     [
         (lambda: posterior_from_name("ful", 3, key=KEY), "unknown posterior 'ful'; did you mean"),
-        (lambda: posterior_from_name("full:3", 3, key=KEY), "'full' takes no number"),
-        (lambda: posterior_from_name("low-rank:two", 3, key=KEY), "'two' is no whole number"),
+        (lambda: posterior_from_name("full:3", 3, key=KEY), "'full:3': it takes no number"),
+        (lambda: posterior_from_name("low-rank:two", 3, key=KEY), "'two' is no number"),
         (lambda: LowRankGaussian(0), "a rank of 1 or more, got 0"),
         (lambda: LowRankGaussian(4).shape(3), "got 4 of 3: lower it"),
         (lambda: posterior_from_name("coupling", 1, key=KEY), "2 latent dimensions or more, got 1"),

@@ -19,14 +19,13 @@ from tighter.bounds import ELBO, IWAE
 from tighter.distributions import check_supports, is_reparameterizable
 from tighter.gradients import VIMCO, DoublyReparameterized
 from tighter.models._composition import latent_families
-from tighter.models._space import Space
+from tighter.models._families import Space
 from tighter.models.clustering import cluster, clustering_accuracy
-from tighter.models.networks.table import Applied
+from tighter.models.flows import FlowPrior
+from tighter.models.networks import Applied
 from tighter.models.observations import Missing
-from tighter.models.posteriors.table import POSTERIORS, DiagonalGaussian, posterior_from_name
-from tighter.models.priors.flow import FlowPrior
-from tighter.models.priors.mixture import MixturePrior
-from tighter.models.priors.table import PRIORS, StandardNormal, prior_from_name
+from tighter.models.posteriors import POSTERIORS, DiagonalGaussian, posterior_from_name
+from tighter.models.priors import PRIORS, MixturePrior, StandardNormal, prior_from_name
 from tighter.models.vae import VAE
 
 KEY = jax.random.key(11)
@@ -449,14 +448,14 @@ XS = np.zeros((4, 3), np.float32)
     ("make", "message"),
     [
         (lambda: families("categorical:4", "categorical:5"), r"\(3, 5\) in .* \(3, 4\)"),
-        (lambda: families(None, "standard:3"), "'standard' takes no number, got 'standard:3'"),
+        (lambda: families(None, "standard:3"), "'standard:3': it takes no number, got 3"),
         (lambda: families(None, "uniform:2"), "takes no number"),
-        (lambda: families(None, "mixture:0"), "1 or more, got 0"),
-        (lambda: families(None, "vampprior:0"), "1 or more, got 0"),
-        (lambda: families(None, "mixture:ten"), "'ten' is no whole number"),
-        (lambda: families(None, "dirichlet:0"), "1 or more, got 0"),
-        (lambda: families(None, "dirichlet", num_latent=1), "2 or more, got 1"),
-        (lambda: families(None, "categorical:1"), "2 or more, got 1"),
+        (lambda: families(None, "mixture:0"), "at least 1, got 0"),
+        (lambda: families(None, "vampprior:0"), "at least 1, got 0"),
+        (lambda: families(None, "mixture:ten"), "'ten' is no number"),
+        (lambda: families(None, "dirichlet:0"), "at least 1, got 0"),
+        (lambda: families(None, "dirichlet", num_latent=1), "at least 2, got 1"),
+        (lambda: families(None, "categorical:1"), "at least 2, got 1"),
         (lambda: families(None, "flow", num_latent=1), "2 latent dimensions or more"),
         (lambda: families(None, "gamma"), "unknown prior 'gamma'"),
         (

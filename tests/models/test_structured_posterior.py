@@ -16,7 +16,7 @@ from tighter.distributions import check_posterior
 from tighter.graph import DAG
 from tighter.graph.examples import binary_tree
 from tighter.models.linear_gaussian_graph import LinearGaussianGraph, _Problem
-from tighter.models.posteriors.discrete import BernoulliPosterior, CategoricalPosterior
+from tighter.models.posteriors import BernoulliPosterior, CategoricalPosterior
 from tighter.models.posteriors.structured import LinearMean, StructuredPosterior
 
 TREE = binary_tree(3)

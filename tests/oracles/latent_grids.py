@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from tighter.models._space import Space
+from tighter.models._families import Space
 
 
 def latent_grid(space, num_latent, *, num_points=241):

@@ -1,26 +1,37 @@
-"""What every prior family p(z) and every posterior family q(z|x) can do."""
+"""What every prior family p(z) and every posterior family q(z|x) can do, and where z lives."""
 
 from __future__ import annotations
 
 import abc
-from typing import Any
+import enum
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from tighter._errors import InputError
 from tighter.distributions import Posterior
-from tighter.models._space import Space
+
+
+class Space(enum.Enum):
+    """Where z is: a prior and a posterior go together if theirs is the same."""
+
+    REAL = "real numbers"
+    BOX = "numbers between 0 and 1"
+    SIMPLEX = "the simplex"
+    BITS = "bits"
+    CATEGORIES = "categories"
+    ANY = "the posterior's space, whichever it is"
 
 
 class PriorFamily(eqx.Module):
-    """A prior p(z); its inexact arrays are trained with the model."""
+    """A prior p(z); its inexact arrays are trained with the model.
 
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.REAL
+    Attributes:
+        space: Where z is.
+    """
+
+    space: ClassVar[Space] = Space.REAL
 
     def latent_shape(self, num_latent: int) -> tuple[int, ...]:
         """Shape of one z of so many dimensions."""
@@ -54,17 +65,14 @@ class PosteriorFamily(eqx.Module):
 
     Its draws carry the derivative of all its parameters, but for bits and categories, which have
     none: there the distribution has no `rsample`, and estimators that need a path refuse it.
+
+    Attributes:
+        space: Where z is.
+        takes_any_map: Whether all numbers of z may be mapped linearly without leaving the family.
     """
 
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.REAL
-
-    @property
-    def takes_any_map(self) -> bool:
-        """Whether all numbers of z may be mapped linearly without leaving the family."""
-        return False
+    space: ClassVar[Space] = Space.REAL
+    takes_any_map: ClassVar[bool] = False
 
     @abc.abstractmethod
     def shape(self, num_latent: int) -> tuple[int, ...]:
@@ -77,25 +85,3 @@ class PosteriorFamily(eqx.Module):
     @abc.abstractmethod
     def distribution(self, output: Float[Array, ...]) -> Posterior:
         """q(z|x) given the encoder's output."""
-
-
-def check_count(name: str, count: int, *, least: int = 1) -> None:
-    """Refuse a number of parts that is too low.
-
-    Raises:
-        InputError: If it is below the least.
-    """
-    if count < least:
-        raise InputError(f"{name} is {least} or more, got {count}")
-
-
-def refuse_number(kind: str, name: str, number: int | None) -> None:
-    """Refuse a number after the name of a family that takes none.
-
-    Raises:
-        InputError: If there is one.
-    """
-    if number is not None:
-        raise InputError(
-            f"the {kind} {name!r} takes no number, got '{name}:{number}': write {name!r}"
-        )

@@ -62,11 +62,11 @@ class LatentVariableModel(ModelHooks, eqx.Module):
         """The function z -> log p(x|z), in nats."""
         return lambda z: self.likelihood(z).log_prob(x)
 
-    def likelihood_mean(self, z: PyTree) -> Array:
+    def likelihood_mean(self, z: PyTree) -> Any:
         """Mean of p(x|z), in the shape of x: what pictures show."""
         return self.likelihood(z).mean
 
-    def sample(self, key: Key[Array, ""], n: int) -> Array:
+    def sample(self, key: Key[Array, ""], n: int) -> Any:
         """`n` draws of x from the model: z from the prior, x from the likelihood.
 
         Args:
@@ -74,17 +74,17 @@ class LatentVariableModel(ModelHooks, eqx.Module):
             n: How many.
 
         Returns:
-            Shape (n, *shape of x).
+            Shape (n, *shape of x), of each part where x has several.
         """
 
-        def one(key: Key[Array, ""]) -> Array:
+        def draw_once(key: Key[Array, ""]) -> Any:
             latent_key, observation_key = jax.random.split(key)
             z = self.prior.sample(latent_key)
             return self.likelihood(z).sample(observation_key)
 
-        return jax.vmap(one)(jax.random.split(key, n))
+        return jax.vmap(draw_once)(jax.random.split(key, n))
 
-    def reconstruct(self, x: Array, key: Key[Array, ""]) -> Array:
+    def reconstruct(self, x: Any, key: Key[Array, ""]) -> Any:
         """Mean of p(x|z) at one draw z from q(z|x).
 
         Args:
@@ -92,7 +92,7 @@ class LatentVariableModel(ModelHooks, eqx.Module):
             key: Random key.
 
         Returns:
-            An array of the shape of x.
+            Of the shape of x.
         """
         return self.likelihood_mean(draw(self.posterior(x), key=key))
 
@@ -153,6 +153,14 @@ class ModelOnVAE(LatentVariableModel):
             InputError: If entries are outside of its support, or examples of another shape.
         """
         self.vae.check_examples(xs)
+
+    def log_joint(self, x: Any) -> Callable[[PyTree], Array]:
+        """The function z -> log p(x, z), in nats."""
+        return self.vae.log_joint(x)
+
+    def log_likelihood(self, x: Any) -> Callable[[PyTree], Array]:
+        """The function z -> log p(x|z), in nats."""
+        return self.vae.log_likelihood(x)
 
     def likelihood(self, z: Array) -> Any:
         """p(x|z)."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
 import jax
 
-from tighter.models.networks.table import NETWORKS
+from tighter.models.networks import NETWORKS
 from tighter.models.observations import OBSERVATIONS, Mixed, observation_from_name
-from tighter.models.posteriors.table import POSTERIORS, posterior_from_name
-from tighter.models.priors.table import PRIORS, prior_from_name
+from tighter.models.posteriors import POSTERIORS, posterior_from_name
+from tighter.models.priors import PRIORS, prior_from_name
 
 KINDS = ("observations", "priors", "posteriors", "networks")
 _SECTIONS = ("Args:", "Attributes:", "Raises:", "Example:", "References:")
@@ -42,12 +43,15 @@ def of_kind(kind: str) -> list[Line]:
     if kind == "observations":
         return [_observation(name) for name in OBSERVATIONS]
     if kind == "networks":
-        return [_line(name, _unwrapped(pair[0]), "") for name, pair in NETWORKS.items()]
+        return [
+            _line(name, encoder.func if isinstance(encoder, functools.partial) else encoder, "")
+            for name, (encoder, _) in NETWORKS.items()
+        ]
     if kind == "priors":
-        made = {name: prior_from_name(name, 4, shape=(4,), key=key) for name in PRIORS}
+        families = {name: prior_from_name(name, 4, shape=(4,), key=key) for name in PRIORS}
     else:
-        made = {name: posterior_from_name(name, 4, key=key) for name in POSTERIORS}
-    return [_line(name, family, family.space.value) for name, family in made.items()]
+        families = {name: posterior_from_name(name, 4, key=key) for name in POSTERIORS}
+    return [_line(name, family, family.space.value) for name, family in families.items()]
 
 
 def markdown(kind: str) -> str:
@@ -55,14 +59,14 @@ def markdown(kind: str) -> str:
     by_family: dict[str, list[Line]] = {}
     for line in of_kind(kind):
         by_family.setdefault(line.family, []).append(line)
-    told = []
+    items = []
     for family, lines in by_family.items():
         names = ", ".join(f"**`{line.name}`**" for line in lines)
         over = f", over {lines[0].over}" if lines[0].over else ""
-        told.append(
+        items.append(
             f"- {names} (`{family}`{over}): {lines[0].summary} {lines[0].equation}".rstrip()
         )
-    return "\n".join(told)
+    return "\n".join(items)
 
 
 def _observation(name: str) -> Line:
@@ -83,7 +87,3 @@ def _line(name: str, family: Any, over: str) -> Line:
         kept.append(paragraph)
     flat = " ".join(" ".join(kept).split())
     return Line(name, cls.__name__, over, " ".join(summary.split()), flat)
-
-
-def _unwrapped(network: Any) -> Any:
-    return getattr(network, "func", network)

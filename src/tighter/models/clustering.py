@@ -14,7 +14,7 @@ from tighter._errors import InputError
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter.distributions import draw
-from tighter.models.priors.mixture import MixturePrior
+from tighter.models.priors import MixturePrior
 
 # Examples through the encoder at a time.
 _EXAMPLES = 1024
@@ -51,13 +51,13 @@ def cluster(
 
 @compiled
 def _cluster(model: Any, xs: Array, num_samples: int, key: Key[Array, ""]) -> Array:
-    def one(given: tuple[Array, Key[Array, ""]]) -> Array:
+    def cluster_of(given: tuple[Array, Key[Array, ""]]) -> Array:
         x, key = given
         posterior = model.posterior(x)
         zs = jax.vmap(lambda key: draw(posterior, key=key))(jax.random.split(key, num_samples))
         return jnp.argmax(jnp.sum(jax.vmap(model.prior_family.responsibilities)(zs), axis=0))
 
-    return jax.lax.map(one, (xs, jax.random.split(key, xs.shape[0])), batch_size=_EXAMPLES)
+    return jax.lax.map(cluster_of, (xs, jax.random.split(key, xs.shape[0])), batch_size=_EXAMPLES)
 
 
 def clustering_accuracy(labels: Any, clusters: Any) -> float:

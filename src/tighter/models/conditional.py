@@ -13,21 +13,25 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._examples import admitted
-from tighter._names import unknown
 from tighter.distributions import Posterior, draw
-from tighter.models._composition import latent_families
+from tighter.models._composition import (
+    check_fit,
+    check_sizes,
+    initialized_decoder,
+    initialized_encoder,
+    latent_families,
+    start_of,
+)
 from tighter.models._contexts import flat, halves, one_hot, parts_of
-from tighter.models._initialization import check_fit, start_of
+from tighter.models._families import Space
 from tighter.models._model import LatentVariableModel, ObservationHooks
-from tighter.models._space import Space
-from tighter.models.networks._layers import ACTIVATIONS
-from tighter.models.networks.mlp import MLP
-from tighter.models.networks.table import started_decoder, started_encoder
+from tighter.models.networks import MLP
 from tighter.models.observations import Observation, observation_from_name
-from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
-from tighter.models.priors.table import PriorFamily, StandardNormal
+from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
+from tighter.models.priors import PriorFamily, StandardNormal
 
 __all__ = ["ConditionalVAE", "GivenContext", "halves", "one_hot"]
 
@@ -122,18 +126,14 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
             InputError: If a name is unknown, a size is below one, a prior is given beside a
                 conditional one, or prior and posterior are over different spaces.
         """
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        if min((num_latent, *hidden, *shape, *context_shape)) < 1:
-            raise InputError(
-                f"sizes are 1 or more, got num_latent={num_latent}, hidden={tuple(hidden)}, "
-                f"shape={tuple(shape)}, context_shape={tuple(context_shape)}"
-            )
-        if conditional_prior and prior is not None:
-            raise InputError(
-                f"the prior is a network of the context, or {prior!r}, not both: leave out prior "
-                "or conditional_prior"
-            )
+        hidden, shape, context_shape = tuple(hidden), tuple(shape), tuple(context_shape)
+        sizes = {"num_latent": num_latent, "shape": shape, "context_shape": context_shape}
+        check_sizes(activation, hidden=hidden, **sizes)
+        require(
+            not conditional_prior or prior is None,
+            f"the prior is a network of the context, or {prior!r}, not both: leave out prior or "
+            "conditional_prior",
+        )
         if isinstance(observation, str):
             observation = observation_from_name(observation, shape)
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -141,25 +141,19 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
         num_in = math.prod(observation.features_shape(shape)) + num_context
         family, of_z = latent_families(posterior, prior, num_latent, shape=(num_in,), key=key)
         if conditional_prior:
-            if family.space is not Space.REAL:
-                raise InputError(
-                    "a conditional prior is a Gaussian, and the posterior "
-                    f"{type(family).__name__} is over {family.space.value}: take 'diagonal'"
-                )
+            require(
+                family.space is Space.REAL,
+                f"a conditional prior is a Gaussian, and the posterior {type(family).__name__} is "
+                f"over {family.space.value}: take 'diagonal'",
+            )
             of_context = (num_context,), hidden, (2, num_latent)
             of_z = GivenContext(MLP(*of_context, activation=activation, key=prior_key))
-        encoder = MLP(
-            (num_in,), hidden, family.shape(num_latent), activation=activation, key=encoder_key
-        )
-        decoder = MLP(
-            (math.prod(family.latent_shape(num_latent)) + num_context,),
-            tuple(reversed(hidden)),
-            observation.output_shape(shape),
-            activation=activation,
-            key=decoder_key,
-        )
-        sizes = num_latent, tuple(shape), tuple(context_shape)
-        return cls(encoder, decoder, observation, *sizes, family, of_z)
+        of_x = (num_in,), hidden, family.shape(num_latent)
+        encoder = MLP(*of_x, activation=activation, key=encoder_key)
+        num_given = math.prod(family.latent_shape(num_latent)) + num_context
+        of_both = (num_given,), hidden[::-1], observation.output_shape(shape)
+        decoder = MLP(*of_both, activation=activation, key=decoder_key)
+        return cls(encoder, decoder, observation, family=family, of_z=of_z, **sizes)
 
     def initialized_from(
         self, examples: Any, *, key: Key[Array, ""] | None = None
@@ -185,15 +179,17 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
         z_and_context = np.concatenate([np.zeros((len(xs), num), np.float32), contexts], axis=1)
         start = start_of(self.observation, self.decoder, jnp.asarray(z_and_context[0]), xs)
         seen = np.concatenate([start.features.reshape(len(xs), -1), contexts], axis=1)
-        decoder = started_decoder(started_encoder(self.decoder, z_and_context), start.output)
+        decoder = initialized_decoder(
+            initialized_encoder(self.decoder, z_and_context), start.output
+        )
         of_z = self.of_z
         if isinstance(of_z, GivenContext):
-            of_z = GivenContext(started_encoder(of_z.network, contexts))
+            of_z = GivenContext(initialized_encoder(of_z.network, contexts))
         model = dataclasses.replace(
             self,
             observation=start.observation,
-            encoder=started_encoder(self.encoder, seen),
-            decoder=decoder,
+            encoder=initialized_encoder(self.encoder, seen),
+            decoder=initialized_decoder(decoder, start.output),
             of_z=of_z,
         )
         if of_z is None or isinstance(of_z, GivenContext):
@@ -201,7 +197,8 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
         near, parts, _ = admitted(model, {"x": xs, "context": parts_of(examples)[1]})
         both = np.concatenate([parts["x"].reshape(len(xs), -1), contexts], axis=1)
         key = jax.random.key(0) if key is None else key
-        return dataclasses.replace(model, of_z=of_z.initialized_from(_Flat(near), both, key=key))
+        of_z = of_z.initialized_from(_flat_encoder(near), both, key=key)
+        return dataclasses.replace(model, of_z=of_z)
 
     @property
     def origin(self) -> Any:
@@ -220,18 +217,17 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
                 the observation family's support, or the context is not finite.
         """
         own, contexts = (np.asarray(part) for part in parts_of(xs))
-        if len(own) != len(contexts) or not len(own):
-            raise InputError(
-                f"every x has its context, got {len(own)} and {len(contexts)}: give as many, 1 or "
-                "more"
-            )
+        require(
+            len(own) == len(contexts) > 0,
+            f"every x has its context, got {len(own)} and {len(contexts)}: give as many, 1 or more",
+        )
         jax.eval_shape(self._checked_context, contexts[0])
         finite = np.isfinite(contexts).reshape(len(own), -1).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                f"the context is not finite in {np.sum(~finite)} of {len(own)} examples, row "
-                f"{int(finite.argmin())} first: drop these rows or fill them"
-            )
+        require(
+            finite.all(),
+            f"the context is not finite in {np.sum(~finite)} of {len(own)} examples, row "
+            f"{finite.argmin()} first: drop these rows or fill them",
+        )
         self.check_own(own)
 
     def check_own(self, xs: np.ndarray) -> None:
@@ -255,7 +251,7 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
                 "the prior of this model depends on the context: ask prior_given(context)"
             )
         family = StandardNormal(self.num_latent) if self.of_z is None else self.of_z
-        return family.distribution(_Flat(self))
+        return family.distribution(_flat_encoder(self))
 
     def prior_given(self, context: Context) -> Any:
         """p(z|c)."""
@@ -287,7 +283,7 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
         if isinstance(self.of_z, GivenContext):
             return self.of_z.distribution(self._example(x)[1]).log_prob
         family = StandardNormal(self.num_latent) if self.of_z is None else self.of_z
-        return lambda z: family.log_prob(_Flat(self), z)
+        return lambda z: family.log_prob(_flat_encoder(self), z)
 
     def log_likelihood(self, x: Example) -> Callable[[Array], Array]:
         """The function z -> log p(x|z, c), in nats, of one example."""
@@ -310,12 +306,12 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
         """
         numbers = self._checked_context(context)
 
-        def one(key: Key[Array, ""]) -> Array:
+        def draw_once(key: Key[Array, ""]) -> Array:
             latent_key, observation_key = jax.random.split(key)
             z = self.prior_given(numbers.reshape(self.context_shape)).sample(latent_key)
             return self.observation.distribution(self._output(z, numbers)).sample(observation_key)
 
-        return jax.vmap(one)(jax.random.split(key, n))
+        return jax.vmap(draw_once)(jax.random.split(key, n))
 
     def likelihood_mean(self, z: Array, context: Context | None = None) -> Float[Array, ...]:
         """Mean of p(x|z, c), in the shape of x."""
@@ -332,44 +328,44 @@ class ConditionalVAE(ObservationHooks, LatentVariableModel):
     def _example(self, example: Example) -> tuple[Array, Float[Array, " numbers"]]:
         """The parts of one example, x in its shape and the context flat."""
         x, context = parts_of(example)
-        if jnp.shape(x) != self.shape:
-            raise InputError(f"the model is of x of shape {self.shape}, got {jnp.shape(x)}")
+        shape = jnp.shape(x)
+        require(shape == self.shape, f"the model is of x of shape {self.shape}, got {shape}")
         return jnp.asarray(x), self._checked_context(context)
 
     def _checked_context(self, context: Any) -> Float[Array, " numbers"]:
         """One context, flat."""
-        if context is None:
-            raise InputError("this model is of x given a context, got none: give context=…")
-        if jnp.shape(context) != self.context_shape:
-            raise InputError(
-                f"the model was made for a context of shape {self.context_shape}, got "
-                f"{jnp.shape(context)}: give one example's, and labels by one_hot"
-            )
+        is_given = context is not None
+        require(is_given, "this model is of x given a context, got none: give context=…")
+        require(
+            jnp.shape(context) == self.context_shape,
+            f"the model was made for a context of shape {self.context_shape}, got "
+            f"{jnp.shape(context)}: give one example's, and labels by one_hot",
+        )
         return flat(context)
 
 
-class _Flat(eqx.Module):
-    """The model of examples that are one vector each, x and context: what prior families ask."""
+class _Pairs(eqx.Module):
+    """What is seen of examples that are one vector each, x and context."""
 
     model: ConditionalVAE
 
-    @property
-    def family(self) -> PosteriorFamily:
-        return self.model.family
-
-    @property
-    def observation(self) -> _Flat:
-        return self
-
     def features(self, x: Float[Array, " numbers"]) -> Float[Array, " seen"]:
-        """What the encoder sees: the features of x, and the context."""
+        """The features of x, and the context."""
         num = math.prod(self.model.shape)
         features = self.model.observation.features(x[:num].reshape(self.model.shape))
         return flat(features, x[num:])
 
-    @property
-    def encoder(self) -> Callable[[Array], Array]:
-        return self.model.encoder
+
+class _FlatEncoder(eqx.Module):
+    """What prior families ask of a model, of examples that are one vector each."""
+
+    encoder: Callable[[Array], Array]
+    family: PosteriorFamily
+    observation: _Pairs
 
     def posterior(self, x: Float[Array, " numbers"]) -> Posterior:
-        return self.family.distribution(self.encoder(self.features(x)))
+        return self.family.distribution(self.encoder(self.observation.features(x)))
+
+
+def _flat_encoder(model: ConditionalVAE) -> _FlatEncoder:
+    return _FlatEncoder(model.encoder, model.family, _Pairs(model))

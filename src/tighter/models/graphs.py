@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 from tighter._errors import InputError
@@ -48,62 +48,41 @@ def graph_of(model: Any, *, num_examples: int | None = None) -> DAG:
 _SHARED = ("parameters", "topics")
 
 
-@functools.singledispatch
 def _example_graph(model: Any) -> DAG:
+    for kind, graph in _GRAPHS.items():
+        if isinstance(model, kind):
+            return graph(model)
     raise InputError(
         f"the graph of {type(model).__name__} is not known: write it as a DAG, or for a numpyro "
         "model take tighter.integrations.numpyro_graph"
     )
 
 
-@_example_graph.register
-def _(model: LatentVariableModel) -> DAG:
-    return vae()
-
-
-@_example_graph.register
-def _(model: HierarchicalVAE) -> DAG:
-    return hierarchy(len(model.num_latent))
-
-
-@_example_graph.register
-def _(model: ConditionalVAE) -> DAG:
-    edges = [("context", "x"), ("z", "x")]
-    return DAG([("context", "z"), *edges] if isinstance(model.of_z, GivenContext) else edges)
-
-
-@_example_graph.register
-def _(model: SemiSupervisedVAE) -> DAG:
-    return DAG([("label", "x"), ("z", "x")])
-
-
-@_example_graph.register
-def _(model: MissingNotAtRandom) -> DAG:
-    return DAG([("z", "x"), ("x", "mask")])
-
-
-@_example_graph.register
-def _(model: MultimodalVAE) -> DAG:
-    return DAG([("z", name) for name in model.decoders])
-
-
-@_example_graph.register
-def _(model: TopicModel) -> DAG:
+def _of_topics(model: TopicModel) -> DAG:
     drawn = isinstance(model.words, DirichletTopics)
     return DAG([("z", "x"), ("topics", "x")] if drawn else [("z", "x")])
 
 
-@_example_graph.register
-def _(model: BayesianModel) -> DAG:
-    return DAG([("parameters", "datum")])
+def _given_context(model: ConditionalVAE) -> DAG:
+    edges = [("context", "x"), ("z", "x")]
+    return DAG([("context", "z"), *edges] if isinstance(model.of_z, GivenContext) else edges)
 
 
-@_example_graph.register
-def _(model: DiffusionModel) -> DAG:
+def _of_diffusion(model: DiffusionModel) -> DAG:
     # In continuous time the chain has no steps to name: its one latent is the whole path.
     return vae() if model.num_steps is None else diffusion(model.num_steps)
 
 
-@_example_graph.register
-def _(model: LinearGaussianGraph) -> DAG:
-    return model.dag
+# The first that a model is one of; the last stands for all that have one latent z.
+_GRAPHS: dict[type, Callable[[Any], DAG]] = {
+    HierarchicalVAE: lambda model: hierarchy(len(model.num_latent)),
+    ConditionalVAE: _given_context,
+    SemiSupervisedVAE: lambda model: DAG([("label", "x"), ("z", "x")]),
+    MissingNotAtRandom: lambda model: DAG([("z", "x"), ("x", "mask")]),
+    MultimodalVAE: lambda model: DAG([("z", name) for name in model.decoders]),
+    TopicModel: _of_topics,
+    BayesianModel: lambda model: DAG([("parameters", "datum")]),
+    DiffusionModel: _of_diffusion,
+    LinearGaussianGraph: lambda model: model.dag,
+    LatentVariableModel: lambda model: vae(),
+}

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tighter._checks import check_above, check_counts, require
 from tighter._errors import InputError
 from tighter.distributions import Posterior, draw, is_reparameterizable
 from tighter.models._model import Completion, ModelOnVAE
@@ -62,26 +63,15 @@ class SemiAmortized(ModelOnVAE):
             InputError: If a number is too low, or the posterior family has no reparameterized
                 draws.
         """
-        if num_steps < 1 or num_samples < 1 or not learning_rate > 0:
-            raise InputError(
-                "refinement takes 1 step and 1 draw or more and a learning rate above zero, got "
-                f"{num_steps}, {num_samples} and {learning_rate}"
-            )
-        output = jax.eval_shape(lambda: jnp.zeros(vae.family.shape(vae.num_latent)))
-        if not is_reparameterizable(vae.family.distribution(jnp.zeros(output.shape))):
-            raise InputError(
-                f"refinement climbs through draws of z, and {type(vae.family).__name__} has no "
-                "reparameterized ones: take a posterior over real numbers"
-            )
+        check_counts(num_steps=num_steps, num_samples=num_samples)
+        check_above(0.0, learning_rate=learning_rate)
+        posterior = vae.family.distribution(jnp.zeros(vae.family.shape(vae.num_latent)))
+        require(
+            is_reparameterizable(posterior),
+            f"refinement climbs through draws of z, and {type(vae.family).__name__} has no "
+            "reparameterized ones: take a posterior over real numbers",
+        )
         return cls(vae, jnp.log(jnp.asarray(learning_rate, float)), num_steps, num_samples)
-
-    def log_joint(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
-        """The function z -> log p(x, z), in nats."""
-        return self.vae.log_joint(x)
-
-    def log_likelihood(self, x: Float[Array, ...]) -> Callable[[Array], Array]:
-        """The function z -> log p(x|z), in nats."""
-        return self.vae.log_likelihood(x)
 
     def completion(self, x: Float[Array, ...]) -> Completion:
         """How the missing entries of an example are filled in, given z."""
@@ -153,11 +143,11 @@ class FreePosterior(ModelOnVAE):
             InputError: If there are more or fewer than rows.
         """
         xs = np.asarray(xs)
-        if len(xs) != self.table.shape[0]:
-            raise InputError(
-                f"the table has a row for each of {self.table.shape[0]} examples, got {len(xs)}: "
-                "make one for these (FreePosterior.create)"
-            )
+        require(
+            len(xs) == len(self.table),
+            f"the table has a row for each of {len(self.table)} examples, got {len(xs)}: make one "
+            "for these (FreePosterior.create)",
+        )
         return {"x": xs, "index": np.arange(len(xs))}
 
     @property
@@ -177,11 +167,11 @@ class FreePosterior(ModelOnVAE):
         """
         self.vae.check_examples(xs["x"])
         index = np.asarray(xs["index"])
-        wrong = (index < 0) | (index >= self.table.shape[0]) | (index != np.round(index))
+        wrong = (index < 0) | (index >= len(self.table)) | (index != np.round(index))
         if wrong.any():
             raise InputError(
-                f"an index is a row of the table, 0 to {self.table.shape[0] - 1}, got "
-                f"{index[wrong][0]} in row {int(wrong.argmax())}"
+                f"an index is a row of the table, 0 to {len(self.table) - 1}, got "
+                f"{index[wrong][0]} in row {wrong.argmax()}"
             )
 
     def log_joint(self, x: dict[str, Array]) -> Callable[[Array], Array]:
@@ -195,7 +185,3 @@ class FreePosterior(ModelOnVAE):
     def posterior(self, x: dict[str, Array]) -> Posterior:
         """q(z) of the example's row."""
         return self.vae.family.distribution(self.table[jnp.asarray(x["index"], int)])
-
-    def likelihood_mean(self, z: Array) -> Float[Array, ...]:
-        """Mean of p(x|z), in the shape of x."""
-        return self.vae.likelihood_mean(z)

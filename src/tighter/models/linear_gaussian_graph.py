@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Key
 from numpyro.distributions import MultivariateNormal, Normal
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter.distributions.gaussian import GaussianOfSquares, gaussian_of_squares
 from tighter.graph import DAG
@@ -64,24 +65,24 @@ class LinearGaussianGraph(eqx.Module):
                 or the numbers are not as many as edges and nodes.
         """
         chosen = dag.subset(latents)
-        if not 0 < len(chosen) < len(dag):
-            raise InputError(
-                f"some nodes are latent and some observed, got {len(chosen)} latents of "
-                f"{len(dag)} nodes"
-            )
-        strange = [node for node in dag.nodes if not isinstance(node, str)]
-        if strange:
-            raise InputError(f"z is a dict by name: a node is a string, got {strange[0]!r}")
-        num_edges, num_nodes = len(dag.edges), len(dag.nodes)
+        num, num_nodes = len(chosen), len(dag)
+        require(
+            0 < num < num_nodes,
+            f"some nodes are latent and some observed, got {num} latents of {num_nodes} nodes",
+        )
+        for node in dag.nodes:
+            named = isinstance(node, str)
+            require(named, f"z is a dict by name: a node is a string, got {node!r}")
+        num_edges = len(dag.edges)
         weights = jnp.ones(num_edges) if weights is None else jnp.asarray(weights, float)
         scales = jnp.ones(num_nodes) if scales is None else jnp.asarray(scales, float)
-        if weights.shape != (num_edges,) or scales.shape != (num_nodes,):
-            raise InputError(
-                f"there are {num_edges} weights and {num_nodes} scales, one an edge and one a "
-                f"node, got shapes {weights.shape} and {scales.shape}"
-            )
-        if not np.all(np.asarray(scales) > 0):
-            raise InputError(f"scales are above zero, got {np.asarray(scales).min():g}")
+        require(
+            (weights.shape, scales.shape) == ((num_edges,), (num_nodes,)),
+            f"there are {num_edges} weights and {num_nodes} scales, one an edge and one a node, "
+            f"got shapes {weights.shape} and {scales.shape}",
+        )
+        least = np.asarray(scales).min()
+        require(least > 0, f"scales are above zero, got {least:g}")
         names = tuple(str(node) for node in dag.nodes if node in chosen)
         return cls(dag, names, weights, jnp.log(scales))
 
@@ -100,14 +101,12 @@ class LinearGaussianGraph(eqx.Module):
             hidden: As in `StructuredPosterior.from_graph`; None: linear-Gaussian.
             key: Random key.
         """
-        made = StructuredPosterior.from_graph(
-            encoder,
-            dict.fromkeys(map(str, self.dag.nodes), 1),
-            latents=self.latents,
-            hidden=None if hidden is None else tuple(hidden),
-            key=key,
+        sizes = dict.fromkeys(map(str, self.dag.nodes), 1)
+        hidden = None if hidden is None else tuple(hidden)
+        of_graph = StructuredPosterior.from_graph(
+            encoder, sizes, latents=self.latents, hidden=hidden, key=key
         )
-        return dataclasses.replace(self, encoder=made)
+        return dataclasses.replace(self, encoder=of_graph)
 
     def posterior(self, x: Values) -> Any:
         """The approximate posterior q(z|x).
@@ -125,8 +124,7 @@ class LinearGaussianGraph(eqx.Module):
 
         def log_joint(z: Values) -> Float[Array, ""]:
             values = self._stacked({**x, **z}, self.dag.nodes)
-            rest = Normal(matrix @ values, scales, validate_args=False).log_prob(values)
-            return jnp.sum(rest)
+            return jnp.sum(Normal(matrix @ values, scales, validate_args=False).log_prob(values))
 
         return log_joint
 
@@ -192,12 +190,8 @@ class LinearGaussianGraph(eqx.Module):
         self._check_encoder(encoder)
         order = tuple(str(node) for node in encoder.topological_order if node in self.latents)
         names = (*order, *self.observed)
-        rows, columns = [], []
-        for i, node in enumerate(order):
-            parents = encoder.parents(node)
-            places = [place for place, name in enumerate(names) if name in parents]
-            rows += [i] * len(places)
-            columns += places
+        edges = np.array([[name in encoder.parents(node) for name in names] for node in order])
+        rows, columns = np.nonzero(edges)
         problem, size = _Problem.of(self, order), len(order)
 
         def value_and_slope(flat: np.ndarray) -> tuple[float, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter._checks import require
 from tighter._errors import InputError
-from tighter._names import unknown
+from tighter._names import check_known
 from tighter._protocols import PosteriorHooks
 from tighter.distributions import draw, is_reparameterizable
 from tighter.models._model import Completion, ModelOnVAE
@@ -72,18 +74,20 @@ class MissingNotAtRandom(ModelOnVAE):
             InputError: If the model takes no missing entries, its draws of x have no derivative,
                 or the mask is unknown.
         """
-        if not vae.takes_missing:
+        family = vae.observation.family if isinstance(vae.observation, Missing) else None
+        if family is None:
             raise InputError("a model of missing entries has observation=Missing(...) for its VAE")
-        if mask not in MASKS:
-            raise unknown("mask", mask, MASKS)
-        if vae.observation.family.features_shape(shape) != tuple(shape):  # type: ignore[attr-defined]
-            raise InputError(
-                f"a mask is modeled where features are x's own entries, and those of "
-                f"{type(vae.observation.family).__name__} are not: take a family of numbers"  # type: ignore[attr-defined]
-            )
-        size = jnp.zeros(shape).size
+        check_known("mask", mask, MASKS)
+        require(
+            family.features_shape(shape) == tuple(shape),
+            f"a mask is modeled where features are x's own entries, and those of "
+            f"{type(family).__name__} are not: take a family of numbers",
+        )
+        size = math.prod(shape)
         if mask == "linear":
-            return cls(vae, _still(Linear(size, size, key=key)))
+            layer = Linear(size, size, key=key)
+            still = jnp.zeros_like(layer.weight)
+            return cls(vae, eqx.tree_at(lambda linear: linear.weight, layer, still))
         return cls(vae, SelfMasking(size, {"above": -1, "below": 1}.get(mask, 0)))
 
     def initialized_from(self, xs: Any, *, key: Key[Array, ""] | None = None) -> MissingNotAtRandom:
@@ -194,7 +198,3 @@ class SelfMasking(eqx.Module):
         """Logits of one x."""
         slope = self.sign * jax.nn.softplus(self.slope) if self.sign else self.slope
         return self.intercept + slope * x
-
-
-def _still(layer: Linear) -> Linear:
-    return eqx.tree_at(lambda linear: linear.weight, layer, jnp.zeros_like(layer.weight))

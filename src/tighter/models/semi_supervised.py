@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -12,15 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._protocols import PosteriorHooks
 from tighter.data.dataset import relabeled
 from tighter.distributions import draw
+from tighter.models._composition import initialized_encoder
+from tighter.models._contexts import check_parts
 from tighter.models._model import LatentVariableModel
 from tighter.models.conditional import ConditionalVAE
-from tighter.models.networks.mlp import MLP
-from tighter.models.networks.table import started_encoder
+from tighter.models.networks import MLP
 
 Latents = dict[str, Array]
 
@@ -72,8 +74,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         Raises:
             InputError: If there are fewer than two classes.
         """
-        if num_classes < 2:
-            raise InputError(f"a classifier has 2 classes or more, got {num_classes}")
+        require(num_classes >= 2, f"a classifier has 2 classes or more, got {num_classes}")
         conditional_key, classifier_key = jax.random.split(key)
         conditional = ConditionalVAE.create(
             shape, (num_classes,), hidden=hidden, activation=activation, key=conditional_key,
@@ -94,15 +95,14 @@ class SemiSupervisedVAE(LatentVariableModel):
         """
         self.check_examples(examples)
         labels, num = np.asarray(examples["label"]), len(self.frequencies)
-        if not (labels >= 0).any():
-            raise InputError("no label is known: give some, or take a VAE")
+        require((labels >= 0).any(), "no label is known: give some, or take a VAE")
         contexts = np.eye(num, dtype=np.float32)[np.where(labels < 0, 0, labels).astype(int)]
         parts = {"x": examples["x"], "context": contexts}
         conditional = self.conditional.initialized_from(parts, key=key)
-        near, parts, _ = admitted(conditional, {"x": examples["x"], "context": contexts})
+        near, parts, _ = admitted(conditional, parts)
         features = np.asarray(jax.vmap(near.observation.features)(jnp.asarray(parts["x"])))
         return dataclasses.replace(
-            self, conditional=conditional, classifier=started_encoder(self.classifier, features)
+            self, conditional=conditional, classifier=initialized_encoder(self.classifier, features)
         )
 
     @property
@@ -121,12 +121,8 @@ class SemiSupervisedVAE(LatentVariableModel):
             InputError: If a label is no class and not −1, or x is outside the observation family's
                 support.
         """
-        if not isinstance(xs, Mapping) or set(xs) != {"x", "label"}:
-            got = sorted(map(str, xs)) if isinstance(xs, Mapping) else type(xs).__name__
-            raise InputError(
-                f"an example is a dict of x and label, got {got}: give {{'x': …, 'label': …}}, "
-                "-1 where a label is not known"
-            )
+        advice = "give {'x': …, 'label': …}, -1 where a label is not known"
+        check_parts(xs, ("x", "label"), advice)
         labels, num = np.asarray(xs["label"]), len(self.frequencies)
         if labels.ndim != 1:
             raise InputError(
@@ -137,7 +133,7 @@ class SemiSupervisedVAE(LatentVariableModel):
         if wrong.any():
             raise InputError(
                 f"labels are 0 to {num - 1}, or -1 where not known, got {labels[wrong][0]} in row "
-                f"{int(wrong.argmax())}"
+                f"{wrong.argmax()}"
             )
         self.conditional.check_own(np.asarray(xs["x"]))
 

@@ -13,17 +13,22 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from tighter._examples import admitted
-from tighter._names import unknown
+from tighter._names import check_known
 from tighter.distributions import Posterior
-from tighter.models._composition import latent_families
-from tighter.models._initialization import check_fit, start_of
+from tighter.models._composition import (
+    check_fit,
+    check_sizes,
+    initialized_decoder,
+    initialized_encoder,
+    latent_families,
+    start_of,
+)
+from tighter.models._families import Space
 from tighter.models._model import Completion, LatentVariableModel, ObservationHooks
-from tighter.models._space import Space
-from tighter.models.networks._layers import ACTIVATIONS
-from tighter.models.networks.table import NETWORKS, started_decoder, started_encoder
+from tighter.models.networks import NETWORKS
 from tighter.models.observations import Observation, observation_from_name
-from tighter.models.posteriors.table import DiagonalGaussian, PosteriorFamily
-from tighter.models.priors.table import PriorFamily, StandardNormal
+from tighter.models.posteriors import DiagonalGaussian, PosteriorFamily
+from tighter.models.priors import PriorFamily, StandardNormal
 
 
 class VAE(ObservationHooks, LatentVariableModel):
@@ -89,40 +94,21 @@ class VAE(ObservationHooks, LatentVariableModel):
             key: Random key.
 
         Raises:
-            InputError: If a name is unknown, a family doesn't fit the latent dimensions, or prior
-                and posterior are over different spaces.
-            ValueError: If a size is below one, or convolutions are asked of what is no image.
+            InputError: If a name is unknown, a size is below one, a family doesn't fit the latent
+                dimensions, or prior and posterior are over different spaces.
+            ValueError: If convolutions are asked of what is no image.
         """
-        if network not in NETWORKS:
-            raise unknown("network", network, NETWORKS)
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        if num_latent < 1 or any(width < 1 for width in hidden):
-            raise ValueError(
-                "layers have at least one unit, got "
-                f"num_latent={num_latent}, hidden={tuple(hidden)}"
-            )
+        check_known("network", network, NETWORKS)
+        check_sizes(activation, num_latent=num_latent, hidden=tuple(hidden))
         if isinstance(observation, str):
             observation = observation_from_name(observation, shape)
         encoder_key, decoder_key = jax.random.split(key)
-        family, of_z = latent_families(
-            posterior, prior, num_latent, shape=observation.features_shape(shape), key=key
-        )
+        seen, output = observation.features_shape(shape), observation.output_shape(shape)
+        family, of_z = latent_families(posterior, prior, num_latent, shape=seen, key=key)
         make_encoder, make_decoder = NETWORKS[network]
-        encoder = make_encoder(
-            observation.features_shape(shape),
-            hidden,
-            family.shape(num_latent),
-            activation=activation,
-            key=encoder_key,
-        )
-        decoder = make_decoder(
-            family.latent_shape(num_latent),
-            hidden,
-            observation.output_shape(shape),
-            activation=activation,
-            key=decoder_key,
-        )
+        inner, latent = family.shape(num_latent), family.latent_shape(num_latent)
+        encoder = make_encoder(seen, hidden, inner, activation=activation, key=encoder_key)
+        decoder = make_decoder(latent, hidden, output, activation=activation, key=decoder_key)
         return cls(encoder, decoder, observation, num_latent, family, of_z)
 
     def initialized_from(self, xs: Any, *, key: Key[Array, ""] | None = None) -> VAE:
@@ -144,15 +130,14 @@ class VAE(ObservationHooks, LatentVariableModel):
         model = dataclasses.replace(
             self,
             observation=start.observation,
-            encoder=started_encoder(self.encoder, start.features),
-            decoder=started_decoder(self.decoder, start.output),
+            encoder=initialized_encoder(self.encoder, start.features),
+            decoder=initialized_decoder(self.decoder, start.output),
         )
         if model.prior_family is None:
             return model
         near, xs, _ = admitted(model, xs)
-        prior = model.prior_family.initialized_from(
-            near, xs, key=jax.random.key(0) if key is None else key
-        )
+        key = jax.random.key(0) if key is None else key
+        prior = model.prior_family.initialized_from(near, xs, key=key)
         return dataclasses.replace(model, prior_family=prior)
 
     @property

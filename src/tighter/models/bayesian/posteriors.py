@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Key
 from tighter._checks import require
 from tighter._extras import check_installed
 from tighter._names import unknown
-from tighter.models._space import Space
-from tighter.models.posteriors.table import (
+from tighter.models._families import Space
+from tighter.models.posteriors import (
     POSTERIORS,
     LowRankGaussian,
     MixturePosterior,
@@ -81,7 +81,7 @@ def initial_output(
 def _flow(kind: str) -> Callable[..., PosteriorFamily]:
     def make(num_free: int, num_layers: int | None, *, key: Key[Array, ""]) -> PosteriorFamily:
         check_installed("flowjax")
-        from tighter.models.posteriors.flow import FlowPosterior
+        from tighter.models.flows import FlowPosterior
 
         num_layers = 4 if num_layers is None else num_layers
         return FlowPosterior.create(kind, num_free, num_context=0, num_layers=num_layers, key=key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,24 +12,32 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from tighter._checks import require
 from tighter._errors import InputError
 from tighter._examples import admitted
-from tighter._names import unknown
+from tighter._names import check_known
 from tighter.distributions import Posterior, draw
-from tighter.models._initialization import check_fit, start_of
+from tighter.models._composition import (
+    check_fit,
+    check_sizes,
+    initialized_decoder,
+    initialized_encoder,
+    start_of,
+)
+from tighter.models._contexts import check_parts
+from tighter.models._families import Space
 from tighter.models._model import LatentVariableModel
-from tighter.models._space import Space
-from tighter.models.multimodal._joint_likelihood import Example, JointLikelihood, filled
-from tighter.models.multimodal.joint_posteriors import (
+from tighter.models.multimodal.joint import (
     JOINT_POSTERIORS,
+    Example,
+    JointLikelihood,
     JointPosterior,
     ProductOfExperts,
+    filled,
 )
-from tighter.models.networks._layers import ACTIVATIONS
-from tighter.models.networks.mlp import MLP
-from tighter.models.networks.table import started_decoder, started_encoder
+from tighter.models.networks import MLP
 from tighter.models.observations import Missing, Mixed, Observation, observation_from_name
-from tighter.models.priors.table import PriorFamily, StandardNormal, prior_from_name
+from tighter.models.priors import PriorFamily, StandardNormal, prior_from_name
 
 Network = Callable[[Array], Array]
 
@@ -81,19 +88,18 @@ class MultimodalVAE(LatentVariableModel):
 
     def __check_init__(self) -> None:
         """Refuse parts that don't belong together."""
-        names = sorted(self.observations)
-        if not names or sorted(self.encoders) != names or sorted(self.decoders) != names:
-            raise InputError(
-                "a modality has an observation family, an encoder and a decoder, got observations "
-                f"of {names}, encoders of {sorted(self.encoders)} and decoders of "
-                f"{sorted(self.decoders)}"
-            )
+        names, *others = map(sorted, (self.observations, self.encoders, self.decoders))
+        require(
+            names and others == [names, names],
+            f"a modality has an observation family, an encoder and a decoder, got observations of "
+            f"{names}, encoders of {others[0]} and decoders of {others[1]}",
+        )
         self.joint.check(len(names))
         for name, family in self.observations.items():
-            if isinstance(family, Mixed):  # no one number is inside of all columns' supports
-                raise InputError(
-                    f"{name} may be missing, and Mixed doesn't know how: give Missing(Mixed(…))"
-                )
+            require(
+                not isinstance(family, Mixed),  # no one number is inside of all columns' supports
+                f"{name} may be missing, and Mixed doesn't know how: give Missing(Mixed(…))",
+            )
 
     @classmethod
     def create(
@@ -127,16 +133,11 @@ class MultimodalVAE(LatentVariableModel):
                 modalities than shapes, the prior isn't one of real numbers, or there are too many
                 modalities for the posterior.
         """
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        if not shapes or min((num_latent, *hidden, *itertools.chain(*shapes.values()))) < 1:
-            raise InputError(
-                f"there is one modality or more, and sizes are 1 or more, got shapes "
-                f"{dict(shapes)}, num_latent={num_latent}, hidden={tuple(hidden)}"
-            )
+        hidden, shapes = tuple(hidden), {name: tuple(shape) for name, shape in shapes.items()}
+        require(shapes, "modalities are 1 or more, got none: give shapes by name")
+        check_sizes(activation, shapes=shapes, num_latent=num_latent, hidden=hidden)
         if isinstance(posterior, str):
-            if posterior not in JOINT_POSTERIORS:
-                raise unknown("posterior of several modalities", posterior, JOINT_POSTERIORS)
+            check_known("posterior of several modalities", posterior, JOINT_POSTERIORS)
             posterior = JOINT_POSTERIORS[posterior]()
         prior_key, *keys = jax.random.split(key, 2 * len(shapes) + 1)
         if isinstance(prior, str):
@@ -148,25 +149,21 @@ class MultimodalVAE(LatentVariableModel):
             )
         if not isinstance(observations, Mapping):
             observations = dict.fromkeys(shapes, observations)
-        if set(observations) != set(shapes):
-            raise InputError(
-                f"each modality has an observation family, got shapes of {sorted(shapes)} and "
-                f"observations of {sorted(observations)}"
-            )
+        require(
+            set(observations) == set(shapes),
+            f"each modality has an observation family, got shapes of {sorted(shapes)} and "
+            f"observations of {sorted(observations)}",
+        )
         families, encoders, decoders = {}, {}, {}
         for index, name in enumerate(sorted(shapes)):
-            family, shape = observations[name], tuple(shapes[name])
+            family, shape = observations[name], shapes[name]
             if isinstance(family, str):
                 family = observation_from_name(family, shape)
             families[name] = family
-            encoders[name] = MLP(
-                family.features_shape(shape), hidden, (2, num_latent), activation=activation,
-                key=keys[2 * index],
-            )  # fmt: skip
-            decoders[name] = MLP(
-                (num_latent,), tuple(hidden)[::-1], family.output_shape(shape),
-                activation=activation, key=keys[2 * index + 1],
-            )  # fmt: skip
+            of_x = family.features_shape(shape), hidden, (2, num_latent)
+            encoders[name] = MLP(*of_x, activation=activation, key=keys[2 * index])
+            of_z = (num_latent,), hidden[::-1], family.output_shape(shape)
+            decoders[name] = MLP(*of_z, activation=activation, key=keys[2 * index + 1])
         return cls(encoders, decoders, families, num_latent, posterior, prior)
 
     def initialized_from(
@@ -189,15 +186,15 @@ class MultimodalVAE(LatentVariableModel):
         columns = {name: np.asarray(part) for name, part in self._parts(examples).items()}
         there = self._there(columns)
         for name, rows in there.items():
-            if not rows.any():
-                raise InputError(f"{name} is missing in all {len(rows)} examples: leave it out")
+            num = len(rows)
+            require(rows.any(), f"{name} is missing in all {num} examples: leave it out")
         families, encoders, decoders = {}, {}, {}
         for name, column in columns.items():
             decoder, z = self.decoders[name], jnp.zeros(self.num_latent)
             start = start_of(self.observations[name], decoder, z, column[there[name]])
             families[name] = start.observation
-            encoders[name] = started_encoder(self.encoders[name], np.nan_to_num(start.features))
-            decoders[name] = started_decoder(decoder, start.output)
+            encoders[name] = initialized_encoder(self.encoders[name], np.nan_to_num(start.features))
+            decoders[name] = initialized_decoder(decoder, start.output)
         model = dataclasses.replace(
             self, observations=families, encoders=encoders, decoders=decoders
         )
@@ -205,10 +202,9 @@ class MultimodalVAE(LatentVariableModel):
             return model
         near, columns, _ = admitted(model, columns)
         rows = np.arange(len(next(iter(columns.values()))))
-        prior = self.prior_family.initialized_from(
-            _ByRow(near, jax.tree.map(jnp.asarray, columns)),
-            rows, key=jax.random.key(0) if key is None else key,
-        )  # fmt: skip
+        by_row = _ByRow(near, jax.tree.map(jnp.asarray, columns))
+        key = jax.random.key(0) if key is None else key
+        prior = self.prior_family.initialized_from(by_row, rows, key=key)
         return dataclasses.replace(model, prior_family=prior)
 
     @property
@@ -218,12 +214,8 @@ class MultimodalVAE(LatentVariableModel):
 
     def moved(self, by: Any) -> Any:
         """The model of examples + by."""
-        return dataclasses.replace(
-            self,
-            observations={
-                name: family.moved(by[name]) for name, family in self.observations.items()
-            },
-        )
+        moved = {name: family.moved(by[name]) for name, family in self.observations.items()}
+        return dataclasses.replace(self, observations=moved)
 
     def check_examples(self, xs: Example) -> None:
         """Refuse examples that the modalities' families can't explain.
@@ -280,19 +272,6 @@ class MultimodalVAE(LatentVariableModel):
         """Mean of p(x|z), a dict of all modalities."""
         return self.likelihood(z).mean
 
-    def sample(self, key: Key[Array, ""], n: int) -> dict[str, Array]:
-        """`n` draws of all modalities from the model, shape (n, *shape) each."""
-
-        def one(key: Key[Array, ""]) -> dict[str, Array]:
-            latent_key, observation_key = jax.random.split(key)
-            return self.likelihood(self.prior.sample(latent_key)).sample(observation_key)
-
-        return jax.vmap(one)(jax.random.split(key, n))
-
-    def reconstruct(self, x: Example, key: Key[Array, ""]) -> dict[str, Array]:
-        """Mean of p(x|z) at one draw z from q(z|x): all modalities, those that x lacks as well."""
-        return self.mean(draw(self.posterior(x), key=key))
-
     def cross(self, x: Example, key: Key[Array, ""], *, num: int = 1) -> dict[str, Array]:
         """Draws of all modalities given those that are there: z from q(z|x), x from p(x|z).
 
@@ -306,11 +285,11 @@ class MultimodalVAE(LatentVariableModel):
         """
         posterior = self.posterior(x)
 
-        def one(key: Key[Array, ""]) -> dict[str, Array]:
+        def draw_once(key: Key[Array, ""]) -> dict[str, Array]:
             latent_key, observation_key = jax.random.split(key)
             return self.likelihood(draw(posterior, key=latent_key)).sample(observation_key)
 
-        return jax.vmap(one)(jax.random.split(key, num))
+        return jax.vmap(draw_once)(jax.random.split(key, num))
 
     @property
     def takes_missing(self) -> bool:
@@ -323,12 +302,7 @@ class MultimodalVAE(LatentVariableModel):
 
     def _parts(self, x: Example) -> dict[str, Any]:
         """The modalities in their order."""
-        if not isinstance(x, Mapping) or set(x) != set(self.modalities):
-            got = sorted(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
-            raise InputError(
-                f"an example is a dict of {', '.join(self.modalities)}, got {got}: a modality that "
-                "it lacks is NaN throughout"
-            )
+        check_parts(x, self.modalities, "a modality that it lacks is NaN throughout")
         return {name: x[name] for name in self.modalities}
 
     def _there(self, columns: dict[str, np.ndarray]) -> dict[str, Bool[np.ndarray, " examples"]]:
@@ -339,21 +313,20 @@ class MultimodalVAE(LatentVariableModel):
                 doesn't take it.
         """
         sizes = {name: len(column) for name, column in columns.items()}
-        if len(set(sizes.values())) > 1 or min(sizes.values()) == 0:
-            raise InputError(f"the modalities have as many examples each, one or more, got {sizes}")
+        alike = len(set(sizes.values())) == 1 and min(sizes.values()) > 0
+        require(alike, f"the modalities have as many examples each, one or more, got {sizes}")
         there = {}
         for name, column in columns.items():
             missing = np.isnan(column).reshape(len(column), -1)
             there[name] = ~missing.all(axis=1)
             partly = missing.any(axis=1) & there[name]
-            if partly.any() and not isinstance(self.observations[name], Missing):
-                raise InputError(
-                    f"{name} has missing entries in row {int(partly.argmax())} and is not missing "
-                    "altogether: make its observation family Missing(family)"
-                )
+            require(
+                not partly.any() or isinstance(self.observations[name], Missing),
+                f"{name} has missing entries in row {partly.argmax()} and is not missing "
+                "altogether: make its observation family Missing(family)",
+            )
         none = ~np.any(list(there.values()), axis=0)
-        if none.any():
-            raise InputError(f"row {int(none.argmax())} has no modality: leave it out")
+        require(not none.any(), f"row {none.argmax()} has no modality: leave it out")
         return there
 
 

@@ -1,36 +1,27 @@
 """Observation families: what turns a decoder's output into p(x|z)."""
 
-from tighter.models.observations._observation import (
-    Factorized,
-    Observation,
-    Support,
-    check_support,
+from tighter.models.observations.categorical import Categorical, CategoricalPixels, Multinomial
+from tighter.models.observations.continuous import (
+    EntrywiseGaussian,
+    Gaussian,
+    HeteroscedasticGaussian,
+    Laplace,
+    LearnedGaussian,
+    LogNormal,
+    StudentT,
 )
-from tighter.models.observations.bernoulli import Bernoulli
-from tighter.models.observations.beta import Beta
-from tighter.models.observations.categorical import Categorical, CategoricalPixels
-from tighter.models.observations.continuous_bernoulli import ContinuousBernoulli
-from tighter.models.observations.counts import NegativeBinomial, Poisson
+from tighter.models.observations.correlated_gaussian import FactorGaussian, FullGaussian
+from tighter.models.observations.counts import NegativeBinomial, Poisson, ZeroInflated
 from tighter.models.observations.discretized_logistic import (
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
 )
-from tighter.models.observations.factor_gaussian import FactorGaussian
-from tighter.models.observations.full_gaussian import FullGaussian
-from tighter.models.observations.gaussian import (
-    EntrywiseGaussian,
-    Gaussian,
-    HeteroscedasticGaussian,
-    LearnedGaussian,
-)
-from tighter.models.observations.heavy_tails import Laplace, StudentT
-from tighter.models.observations.log_normal import LogNormal
-from tighter.models.observations.missing import Missing
 from tighter.models.observations.mixed import Mixed
-from tighter.models.observations.multinomial import Multinomial
-from tighter.models.observations.standardized import Standardized
+from tighter.models.observations.observation import Factorized, Observation
+from tighter.models.observations.support import Support, check_support
 from tighter.models.observations.table import OBSERVATIONS, observation_from_name
-from tighter.models.observations.zero_inflated import ZeroInflated
+from tighter.models.observations.unit_interval import Bernoulli, Beta, ContinuousBernoulli
+from tighter.models.observations.wrapped import Missing, Standardized
 
 __all__ = [
     "OBSERVATIONS",

@@ -9,16 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
-from jaxtyping import Array, Float, Key
-from numpyro.distributions import Distribution
+from jaxtyping import Array, Float
 
-from tighter._errors import InputError
-from tighter.models.observations._distribution import FamilyDistribution
-from tighter.models.observations._observation import Factorized, Support
-from tighter.models.observations._starts import means, some_rows, variances
+from tighter._checks import require
+from tighter.models.observations.observation import (
+    Factorized,
+    Numbers,
+    Pixels,
+    RandomKey,
+    means,
+    some_rows,
+    variances,
+)
 
 
-class DiscretizedLogistic(Factorized):
+class DiscretizedLogistic(Pixels):
     r"""Independent pixels k/(L − 1), such as i/255: the bins' shares of a logistic distribution.
 
     $\log p = \sum_i \log[\sigma((y_i + h - m_i) e^{-s_i}) - \sigma((y_i - h - m_i) e^{-s_i})]$
@@ -36,31 +41,21 @@ class DiscretizedLogistic(Factorized):
         sec. 5; Salimans et al., "PixelCNN++", 2017, sec. 2.1.
     """
 
+    num_parameters = 2
+
     num_levels: int = eqx.field(static=True, default=256)
 
-    def __check_init__(self) -> None:
-        """Refuse what is no choice."""
-        _check_levels(self.num_levels)
-
-    def distribution(self, output: Float[Array, ...]) -> Distribution:
-        """A logistic distribution's bins."""
-        return FamilyDistribution(self, output, output.shape[:-1])
-
-    def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
+    def log_probs(self, output: Numbers, x: Numbers) -> Numbers:
         """Log probability of each entry."""
         return _log_bins(output[..., 0], output[..., 1], 2 * x - 1, self.num_levels)
 
-    def sample(self, output: Float[Array, ...], *, key: Key[Array, ""]) -> Float[Array, ...]:
+    def sample(self, output: Numbers, *, key: RandomKey) -> Numbers:
         """One draw, rounded to its bin."""
         return _rounded_draw(output[..., 0], output[..., 1], self.num_levels, key=key)
 
-    def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
+    def mean(self, output: Numbers) -> Numbers:
         """Mean of the bins' centers."""
         return _mean_of_bins(output[..., 0], output[..., 1], self.num_levels)
-
-    def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
-        """2x − 1, from −1 to 1."""
-        return 2 * x - 1
 
     def initial_output(self, xs: np.ndarray) -> np.ndarray:
         """Of several scales the likeliest, at the location where bins have the data's mean."""
@@ -72,18 +67,8 @@ class DiscretizedLogistic(Factorized):
             outputs.append(np.concatenate([shifted, log_scale], axis=-1))
         return _best(self, outputs, xs)
 
-    @property
-    def num_parameters(self) -> int:
-        """Location and log scale."""
-        return 2
 
-    @property
-    def support(self) -> Support:
-        """[0, 1] in steps of 1/(L − 1)."""
-        return Support(0.0, 1.0, step=1 / (self.num_levels - 1))
-
-
-class DiscretizedLogisticMixture(Factorized):
+class DiscretizedLogisticMixture(Pixels):
     r"""Independent pixels k/(L − 1): the bins' shares of a mixture of C logistic distributions.
 
     $\log p = \sum_i \log \sum_c \mathrm{softmax}(w_i)_c\, p(x_i \mid m_{ic}, s_{ic})$, p as in
@@ -106,22 +91,17 @@ class DiscretizedLogisticMixture(Factorized):
 
     def __check_init__(self) -> None:
         """Refuse what is no mixture."""
-        if self.num_components < 1:
-            raise InputError(f"a mixture has one component or more, got {self.num_components}")
-        _check_levels(self.num_levels)
+        num = self.num_components
+        require(num >= 1, f"a mixture has one component or more, got {num}")
 
-    def distribution(self, output: Float[Array, ...]) -> Distribution:
-        """A mixture's bins."""
-        return FamilyDistribution(self, output, output.shape[:-1])
-
-    def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
+    def log_probs(self, output: Numbers, x: Numbers) -> Numbers:
         """Log probability of each entry."""
         logits, location, log_scale = jnp.split(output, 3, axis=-1)
         y = jnp.broadcast_to((2 * x - 1)[..., None], location.shape)
         each = _log_bins(location, log_scale, y, self.num_levels)
         return jax.nn.logsumexp(jax.nn.log_softmax(logits) + each, axis=-1)
 
-    def sample(self, output: Float[Array, ...], *, key: Key[Array, ""]) -> Float[Array, ...]:
+    def sample(self, output: Numbers, *, key: RandomKey) -> Numbers:
         """One draw, rounded to its bin."""
         component_key, key = jax.random.split(key)
         logits, location, log_scale = jnp.split(output, 3, axis=-1)
@@ -131,15 +111,11 @@ class DiscretizedLogisticMixture(Factorized):
         log_scale = jnp.sum(one_hot * log_scale, axis=-1)
         return _rounded_draw(location, log_scale, self.num_levels, key=key)
 
-    def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
+    def mean(self, output: Numbers) -> Numbers:
         """Weighted mean of the components' means."""
         logits, location, log_scale = jnp.split(output, 3, axis=-1)
         each = _mean_of_bins(location, log_scale, self.num_levels)
         return jnp.sum(jax.nn.softmax(logits) * each, axis=-1)
-
-    def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
-        """2x − 1, from −1 to 1."""
-        return 2 * x - 1
 
     def initial_output(self, xs: np.ndarray) -> np.ndarray:
         """Equal components at the data's quantiles, moved until bins have the data's mean.
@@ -160,16 +136,6 @@ class DiscretizedLogisticMixture(Factorized):
     def num_parameters(self) -> int:
         """Logit, location and log scale of each component."""
         return 3 * self.num_components
-
-    @property
-    def support(self) -> Support:
-        """[0, 1] in steps of 1/(L − 1)."""
-        return Support(0.0, 1.0, step=1 / (self.num_levels - 1))
-
-
-def _check_levels(num_levels: int) -> None:
-    if num_levels < 2:
-        raise InputError(f"there are two levels or more, got {num_levels}")
 
 
 def _log_bins(
@@ -205,7 +171,7 @@ def _rounded_draw(
     log_scale: Float[Array, "*shape"],
     num_levels: int,
     *,
-    key: Key[Array, ""],
+    key: RandomKey,
 ) -> Float[Array, "*shape"]:
     noise = jax.random.logistic(key, location.shape, location.dtype)
     x = 0.5 * (location + jnp.exp(log_scale) * noise + 1)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float
 from numpyro.distributions import Distribution
 
-from tighter._errors import InputError
-from tighter._names import unknown
-from tighter.models.observations._distribution import FamilyDistribution
-from tighter.models.observations._observation import Factorized, Observation, Support
+from tighter._checks import require
+from tighter._names import check_known
 from tighter.models.observations.categorical import Categorical
-from tighter.models.observations.standardized import Standardized
+from tighter.models.observations.observation import (
+    Drawn,
+    Factorized,
+    FamilyDistribution,
+    Flags,
+    Numbers,
+    Observation,
+    RandomKey,
+)
+from tighter.models.observations.support import Support
 from tighter.models.observations.table import observation_from_name
+from tighter.models.observations.wrapped import Standardized
 
 
-class _Column(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def categories(self) -> Sequence[str]: ...
-
-
-class Mixed(Observation):
+class Mixed(Drawn):
     r"""A vector whose entries have families of their own: $\log p = \sum_d \log f_d(x_d \mid z)$.
 
     Columns of one family make a group that is evaluated once. The output is flat: group after
@@ -54,21 +52,20 @@ class Mixed(Observation):
         Nazabal et al., "Handling incomplete heterogeneous data using VAEs", 2020.
     """
 
+    support: ClassVar[Support] = Support()
+
     columns: tuple[tuple[str, str], ...] = eqx.field(static=True)
     groups: tuple[Observation, ...]
 
     def __init__(self, columns: Mapping[str, str], groups: Sequence[Observation] | None = None):
-        if not columns:
-            raise InputError("a table has one column at least, got none: name columns and families")
+        require(columns, "a table has one column at least, got none: name columns and families")
         self.columns = tuple((name, family.strip()) for name, family in columns.items())
         if groups is None:
             groups = [_group(name, len(places)) for name, places in self._places.items()]
         self.groups = tuple(groups)
 
     @classmethod
-    def from_schema(
-        cls, schema: Sequence[_Column] | Any, overrides: Mapping[str, str] = {}
-    ) -> Mixed:
+    def from_schema(cls, schema: Sequence[Any] | Any, overrides: Mapping[str, str] = {}) -> Mixed:
         """The usual family for each column's kind.
 
         real: Student's t, which bears outliers; positive: log-normal; unit: Beta; count: negative
@@ -82,15 +79,12 @@ class Mixed(Observation):
         Raises:
             InputError: If an override names no column, or a kind or family is unknown.
         """
-        columns: Sequence[_Column] = getattr(schema, "columns", schema)
-        names = [column.name for column in columns]
+        columns = schema if isinstance(schema, Sequence) else schema.columns
         for name in overrides:
-            if name not in names:
-                raise unknown("column", name, names)
+            check_known("column", name, [column.name for column in columns])
         families = {}
         for column in columns:
-            if column.kind not in _OF_KIND:
-                raise unknown("kind", column.kind, _OF_KIND)
+            check_known("kind", column.kind, _OF_KIND)
             usual = _OF_KIND[column.kind].format(len(column.categories))
             families[column.name] = overrides.get(column.name, usual)
         return cls(families)
@@ -103,34 +97,24 @@ class Mixed(Observation):
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The numbers of all columns."""
         self._check_shape(shape)
-        return (sum(size for _, size in self._sizes()),)
+        return (sum(math.prod(inner) for inner in self._output_shapes()),)
 
-    def distribution(self, output: Float[Array, ...]) -> Distribution:
+    def distribution(self, output: Numbers) -> Distribution:
         """The product of the columns'."""
         return FamilyDistribution(self, output, (len(self.columns),))
 
-    def log_probs(
-        self, output: Float[Array, " numbers"], x: Float[Array, " columns"]
-    ) -> Float[Array, " columns"]:
+    def log_probs(self, output: Numbers, x: Numbers) -> Numbers:
         """Log density of each column, in nats."""
-        return self._joined(lambda family, part, x: family.log_probs(part, x), output, x)
+        split = self._split(output)
+        return self._in_order([f.log_probs(part, x[places]) for f, places, part in split])
 
-    def log_prob(
-        self, output: Float[Array, " numbers"], x: Float[Array, " columns"]
-    ) -> Float[Array, ""]:
+    def log_prob(self, output: Numbers, x: Numbers) -> Float[Array, ""]:
         """Log density of x in nats."""
-        terms = [
-            family.log_prob(part, x[places])
-            for (family, places), part in zip(self._members(), self._parts(output), strict=True)
-        ]
-        return sum(terms[1:], start=terms[0])
+        split = self._split(output)
+        terms: list[Array] = [family.log_prob(part, x[places]) for family, places, part in split]
+        return sum(terms[1:], terms[0])
 
-    def log_prob_observed(
-        self,
-        output: Float[Array, " numbers"],
-        x: Float[Array, " columns"],
-        observed: Bool[Array, " columns"],
-    ) -> Float[Array, ""]:
+    def log_prob_observed(self, output: Numbers, x: Numbers, observed: Flags) -> Float[Array, ""]:
         """Log density of the observed columns, in nats; what `x` has at others doesn't matter."""
         inside = np.zeros(len(self.columns), np.float32)
         for family, places in self._members():
@@ -138,34 +122,28 @@ class Mixed(Observation):
         filled = jnp.where(observed, x, inside.astype(x.dtype))
         return jnp.sum(jnp.where(observed, self.log_probs(output, filled), 0.0))
 
-    def sample(self, output: Float[Array, " numbers"], *, key: Key[Array, ""]) -> Array:
+    def sample(self, output: Numbers, *, key: RandomKey) -> Numbers:
         """One draw."""
         keys = jax.random.split(key, len(self.groups))
         draws = [
             jnp.asarray(family.distribution(part).sample(key), output.dtype)
-            for family, part, key in zip(self.groups, self._parts(output), keys, strict=True)
+            for (family, _, part), key in zip(self._split(output), keys, strict=True)
         ]
-        return jnp.concatenate(draws)[self._order()]
+        return self._in_order(draws)
 
-    def mean(self, output: Float[Array, " numbers"]) -> Float[Array, " columns"]:
+    def mean(self, output: Numbers) -> Numbers:
         """The columns' means; of categories, of their codes."""
-        return self._joined(lambda family, part, _: family.mean(part), output, None)
+        return self._in_order([family.mean(part) for family, _, part in self._split(output)])
 
-    def statistic(
-        self,
-        output: Float[Array, " numbers"],
-        x: Float[Array, " columns"],
-        observed: Bool[Array, " columns"],
-    ) -> Float[Array, " statistics"]:
+    def statistic(self, output: Numbers, x: Numbers, observed: Flags) -> Numbers:
         """The groups' statistics, side by side: means, and probabilities of categories."""
-        return jnp.concatenate(
-            [
-                family.statistic(part, x[places], observed[places]).reshape(-1)
-                for (family, places), part in zip(self._members(), self._parts(output), strict=True)
-            ]
-        )
+        statistics = [
+            family.statistic(part, x[places], observed[places]).reshape(-1)
+            for family, places, part in self._split(output)
+        ]
+        return jnp.concatenate(statistics)
 
-    def point(self, statistic: Float[Array, " statistics"]) -> Float[Array, " columns"]:
+    def point(self, statistic: Numbers) -> Numbers:
         """Means, and codes of the likeliest categories."""
         values, start = [], 0
         for family, places in self._members():
@@ -174,27 +152,23 @@ class Mixed(Observation):
             part = statistic[start : start + size].reshape(-1, num)
             values.append(family.point(part) if num > 1 else part[:, 0])
             start += size
-        return jnp.concatenate(values)[self._order()]
+        return self._in_order(values)
 
-    def features(self, x: Float[Array, " columns"]) -> Float[Array, " features"]:
+    def features(self, x: Numbers) -> Numbers:
         """The groups' features: one-hot codes, standardized numbers."""
         return jnp.concatenate([family.features(x[places]) for family, places in self._members()])
 
     def features_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Those of all groups."""
         self._check_shape(shape)
-        return (
-            sum(family.features_shape((len(places),))[0] for family, places in self._members()),
-        )
+        members = self._members()
+        return (sum(family.features_shape((len(places),))[0] for family, places in members),)
 
     def initial_output(self, xs: np.ndarray) -> np.ndarray:
         """Those of the groups."""
-        return np.concatenate(
-            [
-                np.asarray(family.initial_output(xs[:, places])).reshape(-1)
-                for family, places in self._members()
-            ]
-        )
+        members = self._members()
+        outputs = [family.initial_output(xs[:, places]) for family, places in members]
+        return np.concatenate([np.asarray(output).reshape(-1) for output in outputs])
 
     def initialized_from(self, xs: np.ndarray) -> Mixed:
         """With every group fitted to its columns."""
@@ -223,53 +197,39 @@ class Mixed(Observation):
             family.check(xs[:, places], names=[known[place] for place in places.tolist()])
 
     @property
-    def support(self) -> Support:
-        """Numbers: `check` knows each column's."""
-        return Support()
-
-    @property
-    def _places(self) -> dict[str, list[int]]:
-        """The columns of each family."""
-        places: dict[str, list[int]] = {}
-        for place, (_, family) in enumerate(self.columns):
-            places.setdefault(family, []).append(place)
-        return places
+    def _places(self) -> dict[str, np.ndarray]:
+        """The columns of each family, in the order of their first ones."""
+        names = np.array([family for _, family in self.columns])
+        return {name: np.flatnonzero(names == name) for name in dict.fromkeys(names.tolist())}
 
     def _members(self) -> list[tuple[Observation, np.ndarray]]:
         """Each group's family and its columns."""
-        places = map(np.asarray, self._places.values())
-        return list(zip(self.groups, places, strict=True))
+        return list(zip(self.groups, self._places.values(), strict=True))
 
-    def _order(self) -> np.ndarray:
-        """Where each column is when groups stand side by side."""
-        return np.argsort(np.concatenate([places for _, places in self._members()]))
+    def _output_shapes(self) -> list[tuple[int, ...]]:
+        return [family.output_shape((len(places),)) for family, places in self._members()]
 
-    def _sizes(self) -> list[tuple[tuple[int, ...], int]]:
-        """Shape and size of each group's output."""
-        shapes = [family.output_shape((len(places),)) for family, places in self._members()]
-        return [(shape, int(np.prod(shape))) for shape in shapes]
-
-    def _parts(self, output: Float[Array, " numbers"]) -> list[Array]:
-        sizes = self._sizes()
-        parts = jnp.split(output, np.cumsum([size for _, size in sizes])[:-1])
-        return [part.reshape(shape) for part, (shape, _) in zip(parts, sizes, strict=True)]
-
-    def _joined(
-        self, function: Callable[..., Array], output: Array, x: Array | None
-    ) -> Float[Array, " columns"]:
-        """A number a column from every group, in the order of x."""
-        values = [
-            function(family, part, None if x is None else x[places])
-            for (family, places), part in zip(self._members(), self._parts(output), strict=True)
+    def _split(self, output: Numbers) -> list[tuple[Any, np.ndarray, Array]]:
+        """Each group's family, its columns and its part of the output."""
+        shapes = self._output_shapes()
+        parts = jnp.split(output, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
+        return [
+            (family, places, part.reshape(shape))
+            for (family, places), part, shape in zip(self._members(), parts, shapes, strict=True)
         ]
-        return jnp.concatenate(values)[self._order()]
+
+    def _in_order(self, values: Sequence[Array]) -> Numbers:
+        """A number a column from every group, in the order of x."""
+        order = np.argsort(np.concatenate([places for _, places in self._members()]))
+        return jnp.concatenate(values)[order]
 
     def _check_shape(self, shape: Sequence[int]) -> None:
-        if tuple(shape) != (len(self.columns),):
-            raise InputError(
-                f"a table of {len(self.columns)} columns has examples of shape "
-                f"({len(self.columns)},), got {tuple(shape)}: name each column's family once"
-            )
+        num = len(self.columns)
+        require(
+            tuple(shape) == (num,),
+            f"a table of {num} columns has examples of shape ({num},), got {tuple(shape)}: name "
+            "each column's family once",
+        )
 
 
 _OF_KIND = {
@@ -284,9 +244,9 @@ _OF_KIND = {
 
 def _group(name: str, size: int) -> Observation:
     family = observation_from_name(name, (size,))
-    if not isinstance(family, Factorized):
-        raise InputError(
-            f"a column's family is one of independent entries, and those of {name!r} are not: take "
-            "another"
-        )
+    require(
+        isinstance(family, Factorized),
+        f"a column's family is one of independent entries, and those of {name!r} are not: take "
+        "another",
+    )
     return Standardized(family, (size,)) if family.support == Support() else family

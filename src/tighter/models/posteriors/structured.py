@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter._checks import require
 from tighter._errors import InputError
-from tighter._names import unknown
+from tighter._names import check_known
 from tighter.distributions.structured import Chain
 from tighter.graph import DAG
 from tighter.models._families import PosteriorFamily
-from tighter.models.networks._layers import ACTIVATIONS
-from tighter.models.networks.mlp import MLP
-from tighter.models.posteriors.gaussian import DiagonalGaussian
+from tighter.models.networks import ACTIVATIONS, MLP
+from tighter.models.posteriors.real import DiagonalGaussian
 
 Values = Mapping[str, Array]
 
@@ -124,13 +124,12 @@ class StructuredPosterior(eqx.Module):
         """
         chosen = dag.subset(latents)
         family = DiagonalGaussian() if family is None else family
-        if activation not in ACTIVATIONS:
-            raise unknown("activation", activation, ACTIVATIONS)
-        if hidden is None and not isinstance(family, DiagonalGaussian):
-            raise InputError(
-                f"hidden=None is a linear-Gaussian posterior, got the family "
-                f"{type(family).__name__}: give hidden=() or widths"
-            )
+        check_known("activation", activation, ACTIVATIONS)
+        require(
+            hidden is not None or isinstance(family, DiagonalGaussian),
+            f"hidden=None is a linear-Gaussian posterior, got the family {type(family).__name__}: "
+            "give hidden=() or widths",
+        )
         _check(dag, chosen, sizes)
         names = tuple(str(node) for node in dag.topological_order if node in chosen)
         conditionals = []
@@ -171,17 +170,17 @@ class StructuredPosterior(eqx.Module):
 
 def _check(dag: DAG, latents: frozenset[Any], sizes: Mapping[str, int]) -> None:
     for parent, child in dag.edges:
-        if child not in latents:
-            raise InputError(
-                f"{child} is observed and the graph has {parent} -> {child}: an encoder's edges "
-                "lead to latents, as those of dag.faithful_inverse(latents, observed)"
-            )
+        require(
+            child in latents,
+            f"{child} is observed and the graph has {parent} -> {child}: an encoder's edges lead "
+            "to latents, as those of dag.faithful_inverse(latents, observed)",
+        )
     for node in dag.nodes:
-        if not isinstance(node, str):
-            raise InputError(f"z is a dict by name: a node is a string, got {node!r}")
+        named = isinstance(node, str)
+        require(named, f"z is a dict by name: a node is a string, got {node!r}")
         if node in latents or dag.children(node):
-            size = sizes.get(node, 0)
-            if not isinstance(size, int) or size < 1:
-                raise InputError(
-                    f"sizes says how many numbers each node is, 1 or more, got {size!r} for {node}"
-                )
+            size = sizes.get(str(node), 0)
+            require(
+                isinstance(size, int) and size >= 1,
+                f"sizes says how many numbers each node is, 1 or more, got {size!r} for {node}",
+            )

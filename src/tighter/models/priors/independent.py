@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpyro.distributions import Laplace, Normal
 
+from tighter._checks import check_counts
 from tighter.distributions import Beta, Dirichlet
-from tighter.models._families import PriorFamily, check_count
-from tighter.models._one_hot import Bits, OneHot
-from tighter.models._space import Space
+from tighter.models._families import PriorFamily, Space
+from tighter.models.posteriors.constrained import Bits, OneHot
 
 
 class StandardNormal(PriorFamily):
@@ -69,12 +69,9 @@ class LaplacePrior(PriorFamily):
 class UniformPrior(PriorFamily):
     """Uniform on the box [0, 1]^D: for posteriors on the box (beta, logit-normal)."""
 
-    num_latent: int = eqx.field(static=True)
+    space: ClassVar[Space] = Space.BOX
 
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.BOX
+    num_latent: int = eqx.field(static=True)
 
     def distribution(self, model: Any) -> Any:
         """Independent Beta(1, 1), to which KL from a beta has a closed form."""
@@ -96,18 +93,15 @@ class DirichletPrior(PriorFamily):
         InputError: If there are fewer than two entries, or α is below 1.
     """
 
+    space: ClassVar[Space] = Space.SIMPLEX
+
     num_latent: int = eqx.field(static=True)
     concentration: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
         """Refuse what is no simplex."""
-        check_count("the number of entries of z on the simplex", self.num_latent, least=2)
-        check_count("the concentration of a Dirichlet prior", self.concentration)
-
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.SIMPLEX
+        check_counts(least=2, num_latent=self.num_latent)
+        check_counts(concentration=self.concentration)
 
     def distribution(self, model: Any) -> Any:
         """The Dirichlet."""
@@ -129,17 +123,14 @@ class BernoulliPrior(PriorFamily):
         logits: Log odds of a one.
     """
 
+    space: ClassVar[Space] = Space.BITS
+
     logits: Float[Array, " latent"]
 
     @classmethod
     def create(cls, num_latent: int) -> BernoulliPrior:
         """At its start."""
         return cls(jnp.zeros(num_latent))
-
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.BITS
 
     def distribution(self, model: Any) -> Any:
         """Independent Bernoullis."""
@@ -161,17 +152,14 @@ class CategoricalPrior(PriorFamily):
         InputError: If there are fewer.
     """
 
+    space: ClassVar[Space] = Space.CATEGORIES
+
     num_latent: int = eqx.field(static=True)
     num_categories: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
         """Refuse what leaves no choice."""
-        check_count("the number of categories of a latent", self.num_categories, least=2)
-
-    @property
-    def space(self) -> Space:
-        """Where z is."""
-        return Space.CATEGORIES
+        check_counts(least=2, num_categories=self.num_categories)
 
     def latent_shape(self, num_latent: int) -> tuple[int, ...]:
         """(latent, categories)."""

@@ -18,7 +18,7 @@ from tighter._checks import require
 from tighter._names import unknown
 from tighter.distributions import draw
 from tighter.models._model import LatentVariableModel
-from tighter.models.observations._distribution import FamilyDistribution
+from tighter.models.observations.observation import FamilyDistribution
 from tighter.models.topics.documents import check_corpus, checked_documents, started_topics
 from tighter.models.topics.inference import (
     CoordinateAscent,

@@ -1,4 +1,4 @@
-"""Observations in units of their own location and scale."""
+"""Observation families around another: entries that may be missing, units of their own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,128 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Float
 from numpyro.distributions import TransformedDistribution
 from numpyro.distributions.transforms import AffineTransform
 
-from tighter.models.observations._observation import Factorized, Observation, Support
+from tighter._errors import InputError
+from tighter.models.observations.observation import (
+    Factorized,
+    Flags,
+    Numbers,
+    Observation,
+    RandomKey,
+)
+from tighter.models.observations.support import Support
+
+
+class Missing(Observation):
+    r"""A family of which any entry of x may be missing (NaN): $\log p(x_\text{observed} \mid z)$.
+
+    Training a VAE with it by IWAE is the missing-data importance-weighted autoencoder; it is right
+    where entries are missing at random. The encoder sees 0 where an entry is missing, and which
+    entries are observed: numbers after the features, or for images a further channel.
+
+    Attributes:
+        family: The family of the complete x.
+
+    References:
+        Mattei & Frellsen, "MIWAE: deep generative modelling and imputation of incomplete data
+        sets", 2019, eq. 4.
+    """
+
+    family: Observation
+
+    def distribution(self, output: Numbers) -> Any:
+        """p(x|z) of a complete x."""
+        return self.family.distribution(output)
+
+    def log_prob(self, output: Numbers, x: Numbers) -> Float[Array, ""]:
+        """Log density of the entries that are there, in nats."""
+        observed = ~jnp.isnan(x)
+        return self.family.log_prob_observed(output, self.filled(x), observed)
+
+    def filled(self, x: Numbers) -> Numbers:
+        """X with some value of the support where an entry is missing."""
+        return jnp.where(jnp.isnan(x), self.support.inside, x)
+
+    def log_prob_observed(self, output: Numbers, x: Numbers, observed: Flags) -> Float[Array, ""]:
+        """Log density of the entries that are observed, in nats."""
+        return self.family.log_prob_observed(output, x, observed)
+
+    def mean(self, output: Numbers) -> Numbers:
+        """Mean of a complete x."""
+        return self.family.mean(output)
+
+    def statistic(self, output: Numbers, x: Numbers, observed: Flags) -> Numbers:
+        """That of the family."""
+        return self.family.statistic(output, x, observed)
+
+    def point(self, statistic: Numbers) -> Numbers:
+        """That of the family."""
+        return self.family.point(statistic)
+
+    def complete(self, output: Numbers, x: Numbers, observed: Flags, *, key: RandomKey) -> Numbers:
+        """That of the family."""
+        return self.family.complete(output, x, observed, key=key)
+
+    def features(self, x: Numbers) -> Numbers:
+        """The family's features, 0 where missing, with what is observed beside them."""
+        features = self.family.features(x)
+        seen = jnp.nan_to_num(features)
+        observed = (~jnp.isnan(features)).astype(seen.dtype)
+        if features.ndim == 1:
+            return jnp.concatenate([seen, observed])
+        if features.ndim == 2:
+            return jnp.stack([seen, observed], axis=-1)
+        return jnp.concatenate([seen, observed], axis=-1)
+
+    def features_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Twice the numbers."""
+        inner = self.family.features_shape(shape)
+        return (*inner, 2) if len(inner) == 2 else (*inner[:-1], 2 * inner[-1])
+
+    def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """That of the family."""
+        return self.family.output_shape(shape)
+
+    def initial_output(self, xs: np.ndarray) -> np.ndarray:
+        """That of the family."""
+        return self.family.initial_output(xs)
+
+    def initialized_from(self, xs: np.ndarray) -> Missing:
+        """The family fitted to the entries that are there.
+
+        Raises:
+            InputError: If an entry is missing in every example, or every entry of an example.
+        """
+        absent = np.isnan(xs).reshape(len(xs), -1)
+        if (never := absent.all(axis=0)).any():
+            raise InputError(
+                f"entry {never.argmax()} is missing in all {len(xs)} examples: leave it out"
+            )
+        if (empty := absent.all(axis=1)).any():
+            raise InputError(f"row {empty.argmax()} has no entry that is there: leave it out")
+        return Missing(self.family.initialized_from(xs))
+
+    @property
+    def origin(self) -> Any:
+        """That of the family."""
+        return self.family.origin
+
+    def moved(self, by: Any) -> Missing:
+        """The family of x + by."""
+        return Missing(self.family.moved(by))
+
+    def check(self, xs: np.ndarray, *, names: Sequence[str] = ()) -> None:
+        """Refuse entries that the family can't explain."""
+        self.family.check(xs, names=names)
+
+    @property
+    def support(self) -> Support:
+        """That of the family."""
+        return self.family.support
+
 
 # Of the location: of a smaller spread single precision would lose more than a ten thousandth.
 _NEAR = 1e-3
@@ -38,12 +155,14 @@ class Standardized(Observation):
         rest: What m has beyond single precision, where s is that small.
     """
 
+    support: ClassVar[Support] = Support()
+
     untrained: ClassVar[tuple[str, ...]] = ("location", "scale", "rest")
 
     family: Observation
-    location: Float[Array, ...]
-    scale: Float[Array, ...]
-    rest: Float[Array, ...]
+    location: Numbers
+    scale: Numbers
+    rest: Numbers
 
     def __init__(
         self, family: Observation, shape: Sequence[int], location: Any = 0.0, scale: Any = 1.0
@@ -53,18 +172,18 @@ class Standardized(Observation):
         self.scale = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), tuple(shape))
         self.rest = jnp.zeros(tuple(shape), jnp.float32)
 
-    def distribution(self, output: Float[Array, ...]) -> Any:
+    def distribution(self, output: Numbers) -> Any:
         """The family's distribution, moved and stretched."""
         (location, rest), scale = self._units()
         transform = AffineTransform(location + rest, scale)
         return TransformedDistribution(self.family.distribution(output), transform)
 
-    def log_prob(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ""]:
+    def log_prob(self, output: Numbers, x: Numbers) -> Float[Array, ""]:
         """Log density in x's units, in nats."""
         _, scale = self._units()
         return self.family.log_prob(output, self.features(x)) - jnp.sum(jnp.log(scale))
 
-    def log_probs(self, output: Float[Array, ...], x: Float[Array, ...]) -> Float[Array, ...]:
+    def log_probs(self, output: Numbers, x: Numbers) -> Numbers:
         """Log density of each entry in x's units, in nats.
 
         Raises:
@@ -75,37 +194,26 @@ class Standardized(Observation):
         _, scale = self._units()
         return self.family.log_probs(output, self.features(x)) - jnp.log(scale)
 
-    def log_prob_observed(
-        self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
-    ) -> Float[Array, ""]:
+    def log_prob_observed(self, output: Numbers, x: Numbers, observed: Flags) -> Float[Array, ""]:
         """Log density of the observed entries, in nats."""
         _, scale = self._units()
         inner = self.family.log_prob_observed(output, self.features(x), observed)
         return inner - jnp.sum(jnp.where(observed, jnp.log(scale), 0.0))
 
-    def mean(self, output: Float[Array, ...]) -> Float[Array, ...]:
+    def mean(self, output: Numbers) -> Numbers:
         """Mean in x's units."""
         return self._restored(self.family.mean(output))
 
-    def statistic(
-        self, output: Float[Array, ...], x: Float[Array, ...], observed: Bool[Array, ...]
-    ) -> Float[Array, ...]:
+    def statistic(self, output: Numbers, x: Numbers, observed: Flags) -> Numbers:
         """That of the family, in x's units."""
         return self._restored(self.family.statistic(output, self.features(x), observed))
 
-    def complete(
-        self,
-        output: Float[Array, ...],
-        x: Float[Array, ...],
-        observed: Bool[Array, ...],
-        *,
-        key: Key[Array, ""],
-    ) -> Float[Array, ...]:
+    def complete(self, output: Numbers, x: Numbers, observed: Flags, *, key: RandomKey) -> Numbers:
         """A draw of all of x, in its own units."""
         drawn = self.family.complete(output, self.features(x), observed, key=key)
         return jnp.where(observed, x, self._restored(drawn))
 
-    def features(self, x: Float[Array, ...]) -> Float[Array, ...]:
+    def features(self, x: Numbers) -> Numbers:
         """(x − m) / s."""
         (location, rest), scale = self._units()
         return (x - location - rest) / scale
@@ -148,15 +256,10 @@ class Standardized(Observation):
         """M in double precision."""
         return np.asarray(self.location, np.float64) + np.asarray(self.rest, np.float64)
 
-    def _restored(self, standard: Float[Array, ...]) -> Float[Array, ...]:
+    def _restored(self, standard: Numbers) -> Numbers:
         """In x's units; what is small is added first."""
         (location, rest), scale = self._units()
         return location + (rest + scale * standard)
-
-    @property
-    def support(self) -> Support:
-        """Every number."""
-        return Support()
 
     def _units(self) -> tuple[tuple[Array, Array], Array]:
         return jax.lax.stop_gradient(((self.location, self.rest), self.scale))
