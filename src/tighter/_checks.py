@@ -34,7 +34,7 @@ def check_counts(*, least: int = 1, **counts: Any) -> None:
         require(whole, f"{name} is a whole number of at least {least}, got {count!r}")
 
 
-def check_above(least: float, **numbers: Any) -> None:
+def check_above(least: float | int, **numbers: Any) -> None:
     """Require finite numbers above `least`.
 
     Raises:
@@ -45,4 +45,4 @@ def check_above(least: float, **numbers: Any) -> None:
             above = not isinstance(number, bool) and least < float(number) < float("inf")
         except (TypeError, ValueError):
             above = False
-        require(above, f"{name} is a number above {least:g}, got {number!r}")
+        require(above, f"{name} is a finite number above {least:g}, got {number!r}")

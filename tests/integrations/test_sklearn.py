@@ -332,7 +332,7 @@ def test_data_frames_keep_their_columns(X):
         ({"num_samples": True}, "num_samples is a whole number"),
         ({"hidden": 200}, "hidden is a list of widths"),
         ({"hidden": (8, 0)}, "each width in hidden"),
-        ({"learning_rate": 0}, "learning_rate is a number above 0"),
+        ({"learning_rate": 0}, "learning_rate is a finite number above 0"),
         ({"validation_fraction": 1.0}, "validation_fraction is a share"),
         ({"bound": "iwea"}, "did you mean 'iwae'"),
         ({"bound": "cubo"}, "an upper bound"),

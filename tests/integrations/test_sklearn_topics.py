@@ -114,7 +114,7 @@ def test_pickled_it_is_the_same(fitted, X):
     [
         ({"n_components": 0}, "n_components is a whole number"),
         ({"bound": "cubo"}, "upper bound"),
-        ({"doc_topic_prior": -1}, "doc_topic_prior is a number above 0"),
+        ({"doc_topic_prior": -1}, "doc_topic_prior is a finite number above 0"),
         ({"posterior": "gaussian"}, "logistic-normal"),
         ({"max_iter": 0}, "max_iter"),
     ],

@@ -374,7 +374,7 @@ def test_a_likelihood_that_is_no_number(log_likelihood, told):
     [
         (lambda: BayesianModel(SCALAR, {}), "one distribution or more"),
         (lambda: BayesianModel(SCALAR, {"m": NORMAL}, start={"m": "a"}), r"\['m'\] is of real"),
-        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=np.inf), "is a number above 0, got inf"),
+        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=np.inf), "is a finite number above 0, got inf"),
         (lambda: BayesianModel(SCALAR, NORMAL).draws(-1, key=KEY), "at least 1, got -1"),
         (lambda: BayesianModel(SCALAR, {"m": dist.Delta(1.0)}), r"Delta of \['m'\] fixes"),
         (lambda: BayesianModel(SCALAR, dist.Delta(jnp.ones(2)).to_event(1)), "fixes"),
@@ -385,7 +385,7 @@ def test_a_likelihood_that_is_no_number(log_likelihood, told):
         (lambda: BayesianModel(SCALAR, NORMAL, posterior="low-rank:x"), "no whole number"),
         (lambda: BayesianModel(SCALAR, NORMAL, posterior="low-rank:2"), "at most the rank"),
         (lambda: BayesianModel(SCALAR, NORMAL, posterior="flow"), "2 latent dimensions or more"),
-        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=0.0), "is a number above 0"),
+        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=0.0), "is a finite number above 0"),
         (lambda: BayesianModel(SCALAR, {"a": NORMAL}, start={"b": 1.0}), "prior's parts"),
         (lambda: BayesianModel(SCALAR, NORMAL, start=jnp.zeros(2)), r"shape \(\), got \(2,\)"),
         (
