@@ -374,7 +374,10 @@ def test_a_likelihood_that_is_no_number(log_likelihood, told):
     [
         (lambda: BayesianModel(SCALAR, {}), "one distribution or more"),
         (lambda: BayesianModel(SCALAR, {"m": NORMAL}, start={"m": "a"}), r"\['m'\] is of real"),
-        (lambda: BayesianModel(SCALAR, NORMAL, start_scale=np.inf), "is a finite number above 0, got inf"),
+        (
+            lambda: BayesianModel(SCALAR, NORMAL, start_scale=np.inf),
+            "is a finite number above 0, got inf",
+        ),
         (lambda: BayesianModel(SCALAR, NORMAL).draws(-1, key=KEY), "at least 1, got -1"),
         (lambda: BayesianModel(SCALAR, {"m": dist.Delta(1.0)}), r"Delta of \['m'\] fixes"),
         (lambda: BayesianModel(SCALAR, dist.Delta(jnp.ones(2)).to_event(1)), "fixes"),
