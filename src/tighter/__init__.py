@@ -95,7 +95,7 @@ def __getattr__(name: str) -> Any:
     finally:
         if collecting:
             gc.enable()
-    return getattr(module, name) if name in _HOMES else module
+    return vars(module)[name] if name in _HOMES else module
 
 
 def __dir__() -> list[str]:

@@ -61,8 +61,7 @@ def _array(value: Any) -> np.ndarray | None:
 
 
 def _told(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    if shape is not None and shape != ():
-        return f"array {tuple(shape)}"
+    if not isinstance(value, list | tuple) and (shape := np.shape(value)):
+        return f"array {shape}"
     text = repr(value)
     return text if len(text) <= _LONGEST and "\n" not in text else f"{type(value).__name__}(…)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 import warnings
@@ -71,7 +72,8 @@ def main() -> None:
     """Run a command; a user's mistake is one line on stderr and exit status 2."""
     warnings.showwarning = _show_warning
     # A proof's signs may be none of the terminal's.
-    getattr(sys.stdout, "reconfigure", dict)(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     gc.set_threshold(200_000, 20, 20)  # imports make many objects, and none of them is garbage
     try:
         status = app(standalone_mode=False)

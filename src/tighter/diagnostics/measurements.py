@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def with_common_signals(rows: list[Row]) -> list[Row]:
 def label(part: Bound | Estimator | Any) -> str:
     """A bound or an estimator in few words: its name, and what isn't as it is by default."""
     if not dataclasses.is_dataclass(part):
-        return getattr(part, "__name__", None) or str(part)
+        return part.__name__ if inspect.isroutine(part) or inspect.isclass(part) else str(part)
     settings = []
     for field in dataclasses.fields(part):
         value = vars(part)[field.name]

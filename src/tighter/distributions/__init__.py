@@ -66,4 +66,4 @@ def __getattr__(name: str) -> Any:
     check_installed("flowjax")
     from tighter.distributions import flow
 
-    return getattr(flow, name)
+    return vars(flow)[name]

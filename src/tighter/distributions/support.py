@@ -168,9 +168,10 @@ def _ends_of(support: Any) -> list[Any]:
         return [-math.inf, math.inf]
     if isinstance(support, type(constraints.boolean)):
         return [0.0, 1.0]
-    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
-    if low is None and high is None:
+    interval = interval_of(support)
+    if interval is None:
         return []
+    low, high = interval
     return [-math.inf if low is None else low, math.inf if high is None else high]
 
 
@@ -213,6 +214,13 @@ def _number(end: Any) -> Any:
         return np.asarray(end)
     except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError):
         return None
+
+
+def interval_of(support: Any) -> tuple[Any, Any] | None:
+    """The ends of numpyro's constraint, None for one that isn't there; None if it is no interval."""
+    support = _of_entries(support)
+    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+    return None if low is None and high is None else (low, high)
 
 
 def _of_entries(support: Any) -> Any:

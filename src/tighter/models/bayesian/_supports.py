@@ -10,6 +10,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from numpyro.distributions import Distribution, MaskedDistribution, biject_to, constraints
 from numpyro.distributions.transforms import OrderedTransform, StickBreakingTransform
 
+from tighter.distributions.support import interval_of
+
 # exp(±87) are about the largest float32 and the least normal one.
 _FAR = 87.0
 
@@ -25,7 +27,7 @@ def to_support(support: Any, free: Float[Array, ...]) -> tuple[Array, Float[Arra
     if isinstance(transform, OrderedTransform):
         steps = jnp.clip(free[..., 1:], -_FAR, _FAR)
         free = jnp.concatenate([free[..., :1], steps], axis=-1)
-    elif _ends(support) is not None:
+    elif interval_of(support) is not None:
         free = jnp.clip(free, -_FAR, _FAR)
     value = _inside(support, jnp.asarray(transform(free)))
     return value, jnp.sum(transform.log_abs_det_jacobian(free, value))
@@ -54,7 +56,7 @@ def from_support(support: Any, value: Float[Array, ...]) -> tuple[Array, Float[A
 
 def _inside(support: Any, value: Float[Array, ...]) -> Float[Array, ...]:
     """The value, or the next float inside where rounding has put it on an end of an interval."""
-    ends = _ends(support)
+    ends = interval_of(support)
     if ends is None:
         return value
     low, high = ends
@@ -68,14 +70,6 @@ def _inside(support: Any, value: Float[Array, ...]) -> Float[Array, ...]:
     broadcast = jnp.broadcast_shapes(value.shape, least.shape, most.shape)
     least, most = (jnp.broadcast_to(end, broadcast) for end in (least, most))
     return jnp.clip(value, least, most)
-
-
-def _ends(support: Any) -> tuple[Any, Any] | None:
-    """An interval's ends, None for one that isn't there; None for what is no interval."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
-    return None if low is None and high is None else (low, high)
 
 
 class Masked(Distribution):
