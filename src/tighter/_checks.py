@@ -42,7 +42,7 @@ def check_above(least: float | int, **numbers: Any) -> None:
     """
     for name, number in numbers.items():
         try:
-            above = not isinstance(number, bool) and least < float(number) < float("inf")
+            above = not isinstance(number, bool | str) and least < float(number) < float("inf")
         except (TypeError, ValueError):
             above = False
         require(above, f"{name} is a finite number above {least:g}, got {number!r}")

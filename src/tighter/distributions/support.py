@@ -217,7 +217,7 @@ def _number(end: Any) -> Any:
 
 
 def interval_of(support: Any) -> tuple[Any, Any] | None:
-    """The ends of numpyro's constraint, None for one that isn't there; None if it is no interval."""
+    """The ends of a constraint, None for one that isn't there; None if it is no interval."""
     support = _of_entries(support)
     low, high = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
     return None if low is None and high is None else (low, high)

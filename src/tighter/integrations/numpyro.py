@@ -74,6 +74,7 @@ class ELBO(numpyro_elbo.ELBO):
     ) -> None:
         if not isinstance(objective, Objective):
             raise TypeError(f"objective is a tighter.Objective, got {objective!r}")
+        require(num_local is not None, "num_local is a whole number of at least 1, got None")
         check_counts(num_local=num_local)
         self.objective = objective
         self.local_plate = local_plate

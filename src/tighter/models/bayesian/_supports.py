@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
-from numpyro.distributions import Distribution, MaskedDistribution, biject_to, constraints
+from numpyro.distributions import Distribution, MaskedDistribution, biject_to
 from numpyro.distributions.transforms import OrderedTransform, StickBreakingTransform
 
 from tighter.distributions.support import interval_of
