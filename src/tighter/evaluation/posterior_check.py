@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._checks import require
+from tighter._examples import check_finite
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
-from tighter.data.examples import check_finite
 from tighter.distributions import draw
 from tighter.evaluation.psis import smoothed_weights
 from tighter.evaluation.verdicts import TRUSTED, verdict

@@ -15,8 +15,8 @@ from numpyro.distributions import Distribution
 
 from tighter._checks import check_above, check_counts, require
 from tighter._errors import InputError
+from tighter._examples import check_finite
 from tighter._programs import compiled
-from tighter.data.examples import check_finite
 from tighter.distributions import draw, stop_parameters
 from tighter.models._families import PosteriorFamily
 from tighter.models._model import LatentVariableModel

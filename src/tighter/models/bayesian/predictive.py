@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from tighter._checks import require
+from tighter._examples import checked_examples
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
-from tighter.data.examples import checked_examples
 from tighter.models.bayesian.parameters import leading_axis
 
 # Likelihoods in memory at a time.

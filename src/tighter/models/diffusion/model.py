@@ -15,8 +15,8 @@ from numpyro.distributions import Distribution, Normal
 
 from tighter._checks import check_counts, require
 from tighter._errors import InputError
+from tighter._examples import check_finite
 from tighter._names import unknown
-from tighter.data.examples import check_finite
 from tighter.models._model import LatentVariableModel
 from tighter.models.diffusion.chain import Known, ReverseChain, Units
 from tighter.models.diffusion.denoisers import Denoiser, denoiser_from_name

@@ -12,9 +12,9 @@ from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from tighter._checks import check_counts
 from tighter._chunks import map_chunks
+from tighter._examples import check_finite
 from tighter._programs import compiled
 from tighter._summary import quantity, summary
-from tighter.data.examples import check_finite
 from tighter.models.diffusion.bound import closed_terms, diffusion_losses
 from tighter.models.diffusion.model import DiffusionModel
 
