@@ -69,7 +69,7 @@ def from_name(
 def plain(make: Callable[[Any], Any]) -> Callable[..., Any]:
     """A constructor of a table, of what takes a size and no number."""
 
-    def constructor(size: Any, number: float | None = None, **_: Any) -> Any:
+    def constructor(size: Any, number: float | int | None = None, **_: Any) -> Any:
         if number is not None:
             raise InputError(f"it takes no number, got {number:g}: leave it out")
         return make(size)
@@ -80,7 +80,7 @@ def plain(make: Callable[[Any], Any]) -> Callable[..., Any]:
 def counted(make: Callable[..., Any], usual: int | None) -> Callable[..., Any]:
     """A constructor of a table, of what takes a size and a whole number; if left out, the usual."""
 
-    def constructor(size: Any, number: float | None = None, **options: Any) -> Any:
+    def constructor(size: Any, number: float | int | None = None, **options: Any) -> Any:
         if number is None:
             return make(size, usual, **options)
         require(float(number).is_integer(), f"it takes a whole number, got {number:g}")

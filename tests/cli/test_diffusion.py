@@ -67,7 +67,7 @@ def test_what_is_for_autoencoders(run, refused, words, told):
         ("--latent=3", "model.latent is about autoencoders"),
         ("--set=diffusion.schedule=linaer", "did you mean 'linear'?"),
         ("--set=data.levels=16", "none of 16 levels"),
-        ("--set=diffusion.num_times=0", "num_times is at least 1"),
+        ("--set=diffusion.num_times=0", "num_times is a whole number of at least 1"),
         ("--set=training.average=1.5", "below 1, got 1.5"),
     ],
 )

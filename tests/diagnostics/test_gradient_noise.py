@@ -487,7 +487,7 @@ def test_roles_may_be_said():
     [
         ({"num_replicates": 39}, "num_replicates is at least 40, two in each of the 20 groups"),
         ({"num_replicates": 0}, "got 0"),
-        ({"chunk_size": 0}, "chunk_size is at least 1, got 0"),
+        ({"chunk_size": 0}, "chunk_size is a whole number of at least 1, got 0"),
         ({"x": jnp.zeros((0, 4))}, "leading axis of at least 1"),
         ({"x": jnp.zeros(())}, "leading axis of at least 1"),
         ({"phi": {"encoder": True}}, "phi is a function from the model to a part of it"),

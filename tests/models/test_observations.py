@@ -133,7 +133,9 @@ def test_large_counts_and_many_degrees_in_float32(count):
     exact = scipy.stats.t.logpdf(whole / count, 1 + np.float64(raw))
     family = observation_from_name("student-t", (3,))
     output = jnp.stack([jnp.zeros(3), jnp.zeros(3), jnp.full(3, raw)], axis=-1)
-    np.testing.assert_allclose(family.log_probs(output, x / np.float32(count)), exact, rtol=1e-5)
+    np.testing.assert_allclose(
+        family.log_probs(output, jnp.asarray(x / np.float32(count))), exact, rtol=1e-5
+    )
     logits = np.float32([0.3, -0.2, 0.1])
     exact = scipy.stats.multinomial(whole.sum(), scipy.special.softmax(np.float64(logits))).logpmf(
         whole

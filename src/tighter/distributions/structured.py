@@ -87,9 +87,11 @@ class Chain(PosteriorHooks, eqx.Module):
 
     def log_prob(self, value: Latents) -> Float[Array, ""]:
         """Sum of the conditional log densities, in nats."""
+        z: Latents = {}
         total = jnp.zeros(())
-        for name, posterior in self.given(value).items():
-            total = total + posterior.log_prob(value[name])
+        for name, part in zip(self.names, self.parts, strict=True):
+            total = total + _given(part, z).log_prob(value[name])
+            z = {**z, name: value[name]}
         return total
 
 
