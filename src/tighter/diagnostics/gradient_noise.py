@@ -233,7 +233,7 @@ def gradient_noise(
     Example:
         >>> objective = Objective(IWAE(), DoublyReparameterized(), num_samples=64)
         >>> noise = gradient_noise(model, xs, objective, key=jax.random.key(0))
-        >>> noise.phi.snr, noise.phi.snr_interval, noise.snr.encoder_bias
+        >>> noise.phi.snr, noise.phi.snr_interval, noise.snr.encoder
 
     References:
         Rainforth et al., "Tighter variational bounds are not necessarily better", 2018, sec. 3.

@@ -54,7 +54,7 @@ def kl(
 
     Example:
         >>> kl(dist.Laplace(0.0, 1.0), dist.Laplace(0.0, 2.0))
-        Array(0.1931472, dtype=float32)
+        Array(0.1931472, dtype=float32, weak_type=True)
     """
     _check(q, p)
     _check_finite(q, p)

@@ -188,6 +188,6 @@ def _moments(draws: PyTree, weights: Float[np.ndarray, " S"]) -> tuple[PyTree, P
 
     def sd(leaf: np.ndarray) -> np.ndarray:
         centered = np.asarray(leaf, np.float64) - mean(leaf)
-        return np.sqrt(np.tensordot(weights, centered**2, 1))
+        return np.asarray(np.sqrt(np.tensordot(weights, centered**2, 1)))
 
     return jax.tree.map(mean, draws), jax.tree.map(sd, draws)

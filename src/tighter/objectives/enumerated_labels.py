@@ -35,7 +35,8 @@ class EnumeratedLabels(AnyObjective):
 
     Example:
         >>> objective = EnumeratedLabels(Objective(ELBO()), weight=50.0)
-        >>> tt.fit(SemiSupervisedVAE.create(...), {"x": xs, "label": labels}, objective, ...)
+        >>> model = SemiSupervisedVAE.create((28, 28), 10, key=jax.random.key(0))
+        >>> tt.fit(model, {"x": xs, "label": labels}, objective, ...)
 
     References:
         Kingma, Rezende, Mohamed & Welling, "Semi-supervised learning with deep generative models",
