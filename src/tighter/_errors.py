@@ -11,10 +11,11 @@ class InputError(ValueError):
     """
 
     def __str__(self) -> str:
-        told = super().__str__()
-        if len(told) <= _LONGEST:
-            return told
-        return f"{told[: _LONGEST // 2]} … {told[-_LONGEST // 3 :]}"  # what was wrong, how to mend
+        message = super().__str__()
+        if len(message) <= _LONGEST:
+            return message
+        # What was wrong stands first, how to mend it last.
+        return f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 3 :]}"
 
 
 class NonFiniteError(ArithmeticError):

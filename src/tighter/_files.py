@@ -105,8 +105,8 @@ def read_object(path: Path, otherwise: str = "{origin} is damaged: {cause}") -> 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
     """The record with a digest of itself, which `read_object` compares."""
-    told = json.dumps(record, sort_keys=True)
-    return record | {_SEAL: hashlib.sha256(told.encode()).hexdigest()}
+    text = json.dumps(record, sort_keys=True)
+    return record | {_SEAL: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def read_archive(path: Path, otherwise: str = _DAMAGED) -> dict[str, np.ndarray]:
@@ -174,7 +174,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg} at line {error.lineno}"
     lines = str(error).split("\n")
-    told = " ".join(lines[0].split()) or type(error).__name__
+    reason = " ".join(lines[0].split()) or type(error).__name__
     if isinstance(error, KeyError):
-        told = f"it has no {told}"
-    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+        reason = f"it has no {reason}"
+    return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}…"

@@ -54,8 +54,8 @@ def compiled(function: Callable[P, T], *, compiler_options: Any = None) -> Calla
 
         def filed(program: Any) -> Any:
             # Static fields are compared as they are told, too: 1 equals True, and 0.0 equals -0.0.
-            told = str(structure), structure
-            key = (function, told, tuple(map(_made_of, static)), tuple(dynamic), shapes)
+            tree = str(structure), structure
+            key = (function, tree, tuple(map(_made_of, static)), tuple(dynamic), shapes)
             with _lock:
                 program = _programs[key] = _programs.get(key, program)
                 _programs.move_to_end(key)

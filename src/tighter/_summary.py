@@ -19,7 +19,7 @@ def quantity(value: Any, error: Any = math.nan) -> str:
     """A number to two digits of its error, with the error: "-20.12 ± 0.43"."""
     given, value, error = value, _array(value), _array(error)
     if value is None or value.size != 1:
-        return _told(given)
+        return _shown(given)
     if error is None or error.size != 1 or not (np.isfinite(error) and error > 0):
         return f"{value.item():.4g}"
     places = min(6, max(0, 1 - math.floor(math.log10(error.item()))))
@@ -36,20 +36,20 @@ def mean_of(values: Any, errors: Any = None, of: str = "examples") -> str:
     """
     given, values, errors = values, _array(values), _array(errors)
     if values is None or values.ndim != 1 or values.size == 0:
-        return _told(given)
+        return _shown(given)
     noise = math.nan if errors is None else float(np.sqrt((errors**2).sum())) / values.size
     if values.size == 1:
         return f"{quantity(values[0], noise)} nats, of 1 {of.removesuffix('s')}"
     with np.errstate(invalid="ignore"):
-        told = quantity(values.mean(), values.std(ddof=1) / math.sqrt(values.size))
+        mean = quantity(values.mean(), values.std(ddof=1) / math.sqrt(values.size))
     beside = f", Monte Carlo error {noise:.2g}" if math.isfinite(noise) else ""
-    return f"{told} nats, mean of {values.size:,} {of}{beside}"
+    return f"{mean} nats, mean of {values.size:,} {of}{beside}"
 
 
 def fields_of(result: Any) -> str:
     """All fields of a named tuple, arrays by their shapes."""
-    told = (f"{name}={_told(value)}" for name, value in result._asdict().items())
-    return f"{type(result).__name__}({', '.join(told)})"
+    parts = (f"{name}={_shown(value)}" for name, value in result._asdict().items())
+    return f"{type(result).__name__}({', '.join(parts)})"
 
 
 def _array(value: Any) -> np.ndarray | None:
@@ -60,7 +60,7 @@ def _array(value: Any) -> np.ndarray | None:
         return None
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if not isinstance(value, list | tuple) and (shape := np.shape(value)):
         return f"array {shape}"
     text = repr(value)

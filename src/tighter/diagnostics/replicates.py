@@ -39,7 +39,7 @@ class Gradient:
         self.arrays, static = eqx.partition(model, eqx.is_inexact_array)
         self._x = jax.tree.map(jnp.asarray, x)
 
-        def one(arrays: PyTree, x: PyTree, key: Array) -> tuple[Array, PyTree]:
+        def replicate(arrays: PyTree, x: PyTree, key: Array) -> tuple[Array, PyTree]:
             def mean_bound(arrays: PyTree) -> Array:
                 return jnp.mean(objective.batch(eqx.combine(arrays, static), x, key=key))
 
@@ -47,8 +47,8 @@ class Gradient:
 
         def several(arrays: PyTree, x: PyTree, keys: Array) -> tuple[Array, PyTree]:
             if keys.shape[0] == 1:  # as in training: a vmap over one is not free
-                return jax.tree.map(lambda leaf: leaf[None], one(arrays, x, keys[0]))
-            return jax.vmap(one, (None, None, 0))(arrays, x, keys)
+                return jax.tree.map(lambda leaf: leaf[None], replicate(arrays, x, keys[0]))
+            return jax.vmap(replicate, (None, None, 0))(arrays, x, keys)
 
         self._program = functools.cache(
             lambda shape: jax.jit(several).lower(self.arrays, self._x, shape).compile()

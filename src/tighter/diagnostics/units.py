@@ -261,10 +261,10 @@ def _drawn_means(rows: Rows, num_samples: int) -> tuple[Array, Array]:
 def _draws(rows: Rows, index: Int[Array, ""]) -> Float[Array, "examples latent"]:
     """Draw `index` of every example."""
 
-    def one(batched: PyTree, key: Key[Array, ""]) -> Array:
+    def of_example(batched: PyTree, key: Key[Array, ""]) -> Array:
         return _flat(draw_of(rows, batched, key, index)).astype(float)
 
-    return jax.vmap(one)(rows.batched, rows.keys)
+    return jax.vmap(of_example)(rows.batched, rows.keys)
 
 
 @compiled
@@ -281,10 +281,10 @@ def _unit_kl(rows: Rows, model: Any) -> Float[np.ndarray, " latent"] | None:
 
 @compiled
 def _mean_unit_kl(rows: Rows, prior_units: Any) -> Float[Array, " latent"]:
-    def one(_: Array, batched: PyTree) -> Array:
+    def of_example(_: Array, batched: PyTree) -> Array:
         return jnp.ravel(kl(units_of(posterior_of(rows, batched)), prior_units))
 
-    return jnp.mean(jax.vmap(one)(rows.keys, rows.batched), axis=0)
+    return jnp.mean(jax.vmap(of_example)(rows.keys, rows.batched), axis=0)
 
 
 def _warnings(

@@ -296,7 +296,7 @@ def _loop(
     dtype = jnp.result_type(*jax.tree.leaves(chains.position))
     betas, given, gain = (jnp.asarray(part, dtype) for part in (temperatures, log_step_sizes, gain))
 
-    def one(x: PyTree, batched: PyTree, chains: _Chains, given: Array):
+    def of_example(x: PyTree, batched: PyTree, chains: _Chains, given: Array):
         path = Path(x, rows.log_joint_of(x), eqx.combine(batched, rows.shared), chains.spread)
 
         def step(i: Int[Array, ""], carry):
@@ -319,14 +319,16 @@ def _loop(
         position, log_weights, acceptances, _, adapted = jax.lax.fori_loop(0, count, step, carry)
         return chains._replace(position=position), log_weights, acceptances, adapted
 
-    return jax.vmap(one)(rows.xs, rows.batched, chains, given)
+    return jax.vmap(of_example)(rows.xs, rows.batched, chains, given)
 
 
 @compiled
 def _begin(rows: Rows, z: PyTree | None, num_chains: int) -> tuple[_Chains, _Chains]:
     """Chains at their start, forward or in reverse, and others for the adaptation, forward."""
 
-    def one(x: PyTree, batched: PyTree, key: Array, z: PyTree | None) -> tuple[_Chains, _Chains]:
+    def begin_example(
+        x: PyTree, batched: PyTree, key: Array, z: PyTree | None
+    ) -> tuple[_Chains, _Chains]:
         start = eqx.combine(batched, rows.shared)
         keys = jax.random.split(key, _SPREAD_DRAWS + 4 * num_chains)
         ends = _SPREAD_DRAWS + num_chains * np.arange(4)
@@ -345,4 +347,4 @@ def _begin(rows: Rows, z: PyTree | None, num_chains: int) -> tuple[_Chains, _Cha
             _Chains(other, spread, keys[ends[3] :]),
         )
 
-    return jax.vmap(one)(rows.xs, rows.batched, rows.keys, z)
+    return jax.vmap(begin_example)(rows.xs, rows.batched, rows.keys, z)

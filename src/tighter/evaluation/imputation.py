@@ -57,8 +57,8 @@ class Imputation(NamedTuple):
 
     def __repr__(self) -> str:
         num, shape = self.values.shape[0], tuple(self.values.shape[1:])
-        told = f"{num:,} examples of shape {shape}, {self.draws.shape[0]:,} draws of each"
-        return summary(self, told, f"median ESS {quantity(np.median(self.ess))}", self.verdict)
+        examples = f"{num:,} examples of shape {shape}, {self.draws.shape[0]:,} draws of each"
+        return summary(self, examples, f"median ESS {quantity(np.median(self.ess))}", self.verdict)
 
 
 class _Sums(NamedTuple):

@@ -116,7 +116,7 @@ def _completed(
 ) -> tuple[Float[Array, " documents"], Float[Array, " documents"]]:
     """Log probability of each document's hidden words, and its Monte Carlo error."""
 
-    def one(document: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    def of_document(document: tuple[Array, Array, Array]) -> tuple[Array, Array]:
         observed, hidden, key = document
         posterior = model.posterior(observed)
 
@@ -131,7 +131,7 @@ def _completed(
         pull = weights * (probs @ (hidden / word) - jnp.sum(hidden))
         return hidden @ jnp.log(word), jnp.sqrt(jnp.sum(pull**2))
 
-    return jax.lax.map(one, (observed, hidden, keys))
+    return jax.lax.map(of_document, (observed, hidden, keys))
 
 
 def _half(

@@ -66,13 +66,13 @@ def verdict(
     bad = known[known > TRUSTED]
     worst = _told(known.max())
     if not bad.size:
-        told = f"k̂ = {worst}{'' if known.size == 1 else ' at most'}: to be trusted; "
+        trust = f"k̂ = {worst}{'' if known.size == 1 else ' at most'}: to be trusted; "
         if np.isnan(standard_error).all():
-            unknown = f"{told}its error is not known: two turns of all experts or more tell it"
+            unknown = f"{trust}its error is not known: two turns of all experts or more tell it"
             return Verdict(unknown, "unknown")
         error = np.nanmax(standard_error)
         return Verdict(
-            f"{told}the error is "
+            f"{trust}the error is "
             f"{error:.2g} nats{'' if known.size == 1 else ' at most'}, and falls with the root of "
             "the number of draws",
             "good",

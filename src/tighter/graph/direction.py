@@ -31,19 +31,19 @@ def pointed(
         InputError: If no end has an arrow, or both have; if an end is a circle, or has a mark that
             may point either way.
     """
-    told = {
+    given = {
         name: str(attributes.get(name) or "").strip('"')
         for name in ("dir", "arrowhead", "arrowtail", "style")
     }
-    if "invis" in re.split(r"[ ,]+", told["style"]):
+    if "invis" in re.split(r"[ ,]+", given["style"]):
         return None
-    direction = told["dir"] or "forward"
+    direction = given["dir"] or "forward"
     if direction not in _DIRECTIONS:
         raise InputError(
             f"the edge {tail} -> {head} has dir={direction!r}: it is {', '.join(_DIRECTIONS)}"
         )
-    left = _mark(told["arrowtail"]) if direction in ("back", "both") else "none"
-    right = _mark(told["arrowhead"]) if direction in ("forward", "both") else "none"
+    left = _mark(given["arrowtail"]) if direction in ("back", "both") else "none"
+    right = _mark(given["arrowhead"]) if direction in ("forward", "both") else "none"
     if (left, right) == ("none", "arrow"):
         return tail, head
     if (left, right) == ("arrow", "none"):

@@ -90,11 +90,11 @@ class Path:
     @property
     def reason(self) -> str:
         """What blocks it, or what leaves it open at every node."""
-        told = self.blocking[:1] or self.junctions
-        if not told:
+        deciding = self.blocking[:1] or self.junctions
+        if not deciding:
             return "open: nothing blocks an edge"
         return f"{'blocked' if self.blocked else 'open'} at " + "; at ".join(
-            f"{junction.node}, where {junction.rule}" for junction in told
+            f"{junction.node}, where {junction.rule}" for junction in deciding
         )
 
     def __str__(self) -> str:

@@ -93,7 +93,7 @@ class Blockwise:
         held = stop_gradient(dict(parameters))
         factorized = not few and program.is_factorized(held, keys[0])
 
-        def one(key: Array, zero: Array, *few: Latents) -> tuple[Drawn, dict[str, Any]]:
+        def draw_once(key: Array, zero: Array, *few: Latents) -> tuple[Drawn, dict[str, Any]]:
             def lead(z: Latents) -> tuple[Latents, tuple[Array, Array] | None]:
                 fixed = stop_gradient(z)
                 if not gradient.uses_path:
@@ -112,7 +112,7 @@ class Blockwise:
             return drawn, led.mutable
 
         zeros = jnp.broadcast_to(zero, (*keys.shape[:1], *blocks.sizes.values()))
-        drawn, mutable = self._each_draw(one, keys, zeros, *few)
+        drawn, mutable = self._each_draw(draw_once, keys, zeros, *few)
         return drawn, _first(mutable)
 
     def _densities(self, parameters: Parameters) -> Callable[..., Densities]:
@@ -210,11 +210,13 @@ class Nested:
             zeros = jnp.broadcast_to(zero, self.keys.shape[:1])
             local = jnp.broadcast_to(zero, (*zeros.shape, self.num_local, *blocks.sizes.values()))
 
-            def one(key: Array, zero: Array, local: Array) -> tuple[Drawn, Drawn, dict[str, Any]]:
+            def draw_once(
+                key: Array, zero: Array, local: Array
+            ) -> tuple[Drawn, Drawn, dict[str, Any]]:
                 return self._drawn(parameters, key, zero, local, blocks)
 
             columns = (self.keys, zeros, local)
-            outside, inside, mutable = _over_draws(one, columns, self.objective.chunk_size)
+            outside, inside, mutable = _over_draws(draw_once, columns, self.objective.chunk_size)
         value, outer, inner = self._coefficients(
             stop_gradient(outside.log_weight),
             stop_gradient(inside.log_weight),  # (M·K, L, data)
@@ -224,7 +226,7 @@ class Nested:
         return with_gradient_of(value, terms), jax.tree.map(lambda leaf: leaf[0, 0], mutable)
 
     def _densities(self, parameters: Parameters) -> Densities:
-        def one(key: Array) -> Densities:
+        def densities_of_draw(key: Array) -> Densities:
             given = self.program.draw_outside(parameters, key)
 
             def local(key: Array) -> tuple[tuple[Array, Array], Densities]:
@@ -239,7 +241,7 @@ class Nested:
                 latents={},
             )
 
-        return _over_draws(one, (self.keys,), self.objective.chunk_size)
+        return _over_draws(densities_of_draw, (self.keys,), self.objective.chunk_size)
 
     def _over_local(self, function: Any, key: Array, *columns: Any) -> Any:
         """A function of each local draw; its first result must be the same for all of them."""
