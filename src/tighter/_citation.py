@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
-from tighter import __version__
 
 _SOFTWARE = f"""@software{{tighter,
   title = {{tighter: every variational bound, every gradient estimator, on {{JAX}}}},
   author = {{{{The tighter developers}}}},
-  version = {{{__version__}}},
+  version = {{{version("tighter")}}},
 }}"""
 # How docstrings name a paper: authors, "title", year.
 _PAPER = re.compile(r'([^;"]+), "([^"]+)", (\d{4})')
