@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-
 _SOFTWARE = f"""@software{{tighter,
   title = {{tighter: every variational bound, every gradient estimator, on {{JAX}}}},
   author = {{{{The tighter developers}}}},
