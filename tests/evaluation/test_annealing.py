@@ -196,9 +196,9 @@ def test_near_the_exact_evidence():
 def test_step_sizes_come_to_the_acceptance_that_is_aimed_at(step_size):
     result, _ = on_linear_gaussian(60, step_size)
     assert (np.abs(result.acceptance - 0.7) < 0.05).all()
-    # The first size is forgotten.
+    # The first size is forgotten, but for the noise of 60 steps of adaptation, some .4 %.
     expected = on_linear_gaussian(60)[0].step_size
-    np.testing.assert_allclose(result.step_size, expected, rtol=0.1)
+    np.testing.assert_allclose(result.step_size, expected, rtol=0.02)
 
 
 @pytest.mark.parametrize("num_temperatures", [2, 128])

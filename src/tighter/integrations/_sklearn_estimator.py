@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
@@ -32,7 +33,9 @@ _PURPOSES = ("start", "fit", "draws", "sample")
 
 # Whatever is handed in is kept as it is, as estimators do, and checked by fit.
 @dataclasses.dataclass(repr=False, eq=False)
-class VariationalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class VariationalEstimator(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, abc.ABC
+):
     """A model trained by a bound, as scikit-learn has estimators."""
 
     n_components: Any = 10
@@ -49,9 +52,9 @@ class VariationalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
     random_state: Any = None
     verbose: Any = False
 
+    @abc.abstractmethod
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-likelihood of each row, in nats."""
-        raise NotImplementedError
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood, in nats an example; larger is better."""
@@ -90,13 +93,13 @@ class VariationalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Ba
             state_like = jax.eval_shape(initial, eqx.filter(self.model_, eqx.is_inexact_array))
             self._optimizer_state = _filled(state_like, self._optimizer_state)
 
+    @abc.abstractmethod
     def _static_of(self, model: Any) -> Any:
         """What of a fitted model is no array, and does not follow from the parameters."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _like(self, static: Any) -> Any:
         """A model of the fitted one's structure."""
-        raise NotImplementedError
 
     def _check_parameters(self, *needed: Any) -> None:
         """Refuse parameters that can't be right, before anything is changed.
