@@ -11,10 +11,14 @@ look of all figures. `estimate`, `training`, `gallery` (with `images` and `laten
 
 from pathlib import Path
 
+from tighter._extras import check_installed
 from tighter._files import writing
-from tighter.report.images import write_picture
-from tighter.report.page import render_page
-from tighter.report.records import RunRecord, read_run, result_lines, shown_results
+
+check_installed("matplotlib")
+
+from tighter.report.images import write_picture  # noqa: E402
+from tighter.report.page import render_page  # noqa: E402
+from tighter.report.records import RunRecord, read_run, result_lines, shown_results  # noqa: E402
 
 __all__ = [
     "RunRecord",
