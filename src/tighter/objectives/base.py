@@ -39,7 +39,7 @@ class AnyObjective(eqx.Module):
         """The bound for each example of a batch, in nats."""
 
 
-def check_whole_numbers(*, optional: bool = False, **numbers: Any) -> None:
+def check_whole(*, optional: bool = False, **numbers: Any) -> None:
     """Require whole numbers from 1 up, or None where they are optional.
 
     Raises:

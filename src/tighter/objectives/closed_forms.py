@@ -31,7 +31,7 @@ from tighter._rows import Rows, check_scalar, rows_of_batch
 from tighter.bounds import ELBO
 from tighter.distributions import Posterior, draw, entropy, kl, name_of
 from tighter.gradients import Bias, Estimator, Reparameterized
-from tighter.objectives.base import AnyObjective, check_enough, check_whole_numbers
+from tighter.objectives.base import AnyObjective, check_enough, check_whole
 from tighter.objectives.log_weights import check_drawn
 
 Schedule = Callable[[Array], Any]
@@ -62,8 +62,8 @@ class _ClosedForm(AnyObjective):
                 "an ELBO in closed form takes an estimator that is unbiased for the ELBO "
                 f"(Reparameterized, ScoreFunction), got {self.gradient!r}"
             )
-        check_whole_numbers(num_samples=self.num_samples)
-        check_whole_numbers(chunk_size=self.chunk_size, optional=True)
+        check_whole(num_samples=self.num_samples)
+        check_whole(chunk_size=self.chunk_size, optional=True)
         check_enough(ELBO(), self.gradient, self.num_samples)
 
     def _expected(self, rows: Rows) -> Float[Array, " batch"]:

@@ -31,7 +31,7 @@ from tighter.gradients import (
     Estimator,
     Reparameterized,
 )
-from tighter.objectives.base import AnyObjective, check_enough, check_whole_numbers
+from tighter.objectives.base import AnyObjective, check_enough, check_whole
 from tighter.objectives.log_weights import (
     Drawn,
     Way,
@@ -97,10 +97,8 @@ class Objective(AnyObjective):
                 f"a bound takes independent draws, got {draws.value} ones: leave draws out "
                 "(tighter.expectation takes them)",
             )
-        check_whole_numbers(num_samples=self.num_samples, num_outer=self.num_outer)
-        check_whole_numbers(
-            num_backward=self.num_backward, chunk_size=self.chunk_size, optional=True
-        )
+        check_whole(num_samples=self.num_samples, num_outer=self.num_outer)
+        check_whole(num_backward=self.num_backward, chunk_size=self.chunk_size, optional=True)
         check_enough(self.bound, self.gradient, self.num_samples)
         require(
             (self.num_backward or 0) <= self.num_samples,
