@@ -18,7 +18,7 @@ FIRST_STEP = """
 import os
 from tighter.cli import main
 
-def stop(*arguments):
+def stop(*arguments, **options):
     os._exit(0)
 
 import tighter.training.progress as progress
