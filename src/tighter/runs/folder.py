@@ -110,8 +110,13 @@ def check_new(path: Path) -> None:
     """Refuse to start where there is a run, unless it came to nothing.
 
     Raises:
-        InputError: If there is one.
+        InputError: If there is one, or a file in the folder's place.
     """
+    if path.is_file():
+        raise InputError(
+            f"the folder {path} can't be made, as a file has that name: name another (tighter train "
+            "takes data by --data)"
+        )
     if (path / CONFIGURATION).exists() and achieved_in(path):
         raise InputError(
             f"{path} already holds a run: add --resume to go on with it, or name another folder"
