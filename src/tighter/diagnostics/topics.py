@@ -217,8 +217,8 @@ def _columns_of(
     require(words.shape[1] >= 2, f"coherence is of two words or more, got {words.shape[1]} a topic")
     require(
         num_columns is None or words.max() < num_columns,
-        f"the vocabulary doesn't fit the counts: top words reach column {words.max(initial=0)}, and the "
-        f"counts have {num_columns}",
+        f"the vocabulary doesn't fit the counts: top words reach column {words.max(initial=0)}, "
+        f"and the counts have {num_columns}",
     )
     require(num_documents, "coherence is of words in documents, and there are none: give some")
     columns, places = np.unique(words, return_inverse=True)

@@ -114,8 +114,8 @@ def check_new(path: Path) -> None:
     """
     if path.is_file():
         raise InputError(
-            f"the folder {path} can't be made, as a file has that name: name another (tighter train "
-            "takes data by --data)"
+            f"the folder {path} can't be made, as a file has that name: name another "
+            "(tighter train takes data by --data)"
         )
     if (path / CONFIGURATION).exists() and achieved_in(path):
         raise InputError(
