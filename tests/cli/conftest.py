@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from tighter.cli import main
 
@@ -27,22 +25,11 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="package")
-def programs(tmp_path_factory) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def programs(keep_every_program) -> Iterator[None]:
     """What is compiled once serves every test below: compiling takes most of the time here."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: jax.config.values[name] for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    with keep_every_program():
+        yield
 
 
 class Answer(NamedTuple):

@@ -1,14 +1,12 @@
 """A problem that trains in milliseconds, and one program for all the tests that share it."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 import tighter as tt
 
@@ -18,28 +16,11 @@ OBJECTIVE = tt.Objective(tt.bounds.IWAE(), num_samples=2)
 OPTIMIZER = optax.adam(3e-2)
 
 
-@pytest.fixture(scope="session")
-def folder_of_programs(tmp_path_factory) -> Path:
-    """One folder, however often a process comes here: a program compiled anew may round anew."""
-    return tmp_path_factory.mktemp("programs")
-
-
-@pytest.fixture(autouse=True, scope="package")
-def programs(folder_of_programs) -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def programs(keep_every_program) -> Iterator[None]:
     """What is compiled once serves every test below: compiling takes most of the time here."""
-    options = {
-        "jax_compilation_cache_dir": str(folder_of_programs),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    before = {name: jax.config.values[name] for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
+    with keep_every_program():
+        yield
 
 
 @pytest.fixture(scope="session")
