@@ -36,6 +36,7 @@ from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
+from tighter.training.feed import InMemory, Order
 from tighter.training.steps import Steps, keys_of
 
 BATCH, CHUNK_SECONDS = 100, 0.5
@@ -45,9 +46,9 @@ NOISE = np.random.default_rng(0).standard_normal(by_hand.LATENT).astype(np.float
 class FirstRows(Steps):
     """Steps on the same examples, which are not gathered."""
 
-    def batch(self, data, rows, step):
+    def batch(self, block, step):
         """The first rows, and the step's key."""
-        return data[: self.batch_size], super().batch(data, rows, step)[1]
+        return block.data[: self.batch_size], super().batch(block, step)[1]
 
 
 class Drawn(eqx.Module):
@@ -106,11 +107,14 @@ def epoch(
     objective = Objective(IWAE(), DoublyReparameterized(), num_samples=1)
     num_steps = data.shape[0] // BATCH
     keys = keys_of(jax.random.key(0))
-    steps = kind(static, objective, optimizer, None, BATCH, jnp.asarray(num_steps), keys)
+    steps = kind(
+        static, objective, optimizer, None, BATCH, data.shape[0], jnp.asarray(num_steps), keys
+    )
     state = steps.initial(arrays)
     last = jnp.asarray(num_steps if until is None else until)
-    order = jnp.asarray(steps.order(0, data.shape[0]))
-    return lambda: steps.run(state, data, order, last)
+    order = Order(keys.permutation, data.shape[0], BATCH)
+    block, _ = InMemory(data, order).block(0)
+    return lambda: steps.run(state, block, last)
 
 
 def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
@@ -125,7 +129,6 @@ def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
         return jax.random.permutation(key, num_examples)
 
     keys = keys_of(jax.random.key(0))
-    steps = Steps(None, Objective(), ADAM, None, BATCH, jnp.asarray(1), keys)
     return {
         "fit's loop": epoch(data),
         "Adam": epoch(data, optimizer=optax.sgd(1e-4)),
@@ -134,7 +137,7 @@ def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
         "densities": epoch(data, model=Replaced(vae, plain=True)),
         "draws and densities": epoch(data, model=Replaced(vae, constant=True, plain=True)),
         "by hand": TrainingLoop(step, params, batches, ADAM, has_gradient=True),
-        "order": lambda: steps.order(0, num_examples),
+        "order": lambda: Order(keys.permutation, num_examples, BATCH).rows(0, num_examples // BATCH),
         "permutation": lambda: permutation(jax.random.key(0)),
         "no step": epoch(data, until=0),
     }

@@ -15,6 +15,7 @@ from tighter._checks import require
 from tighter._errors import InputError
 from tighter._protocols import as_model
 from tighter.data.dataset import Dataset
+from tighter.data.source import Source, as_source
 
 # Of the standard deviation: what rounding may change a number by.
 _LOST = 0.01
@@ -35,7 +36,9 @@ class Admitted(NamedTuple):
     origin: Any
 
 
-def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) -> Admitted:
+def admitted(
+    model: Any, data: Any, name: str = "x", *, scalars: bool = True, narrow: bool = False
+) -> Admitted:
     """Check examples against what a model can explain, and bring them to the device's precision.
 
     A model of numbers far from zero and close to each other says an `origin` (`Standardized` does):
@@ -47,12 +50,14 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
         data: A `Dataset`, an array, or a pytree of arrays with one leading axis.
         name: What messages call it.
         scalars: Whether an example may be a scalar.
+        narrow: Whether whole numbers of few bits stay such, for the device to make others of.
 
     Raises:
         InputError: If they are no examples, not finite, outside of what the model explains, or of
             digits that single precision loses.
     """
-    check_one_device(data.x if isinstance(data, Dataset) else data, name)
+    data = _in_memory(data, name)
+    check_one_device(data, name)
     hooks = as_model(model)
     xs = checked_examples(data, name, missing=hooks.takes_missing, scalars=scalars)
     try:
@@ -61,9 +66,100 @@ def admitted(model: Any, data: Any, name: str = "x", *, scalars: bool = True) ->
         raise InputError(f"{name}: {error}") from None
     origin = hooks.origin
     if not any(np.any(part) for part in jax.tree.leaves(origin)):
-        return Admitted(model, in_single_precision(xs, name), 0.0)
+        return Admitted(model, xs if narrow else in_single_precision(xs, name), 0.0)
     away = in_single_precision(_minus(xs, origin), name)
     return Admitted(hooks.moved(jax.tree.map(np.negative, origin)), away, origin)
+
+
+class Stored:
+    """A source as a model takes it: each row is checked as it is read, and of the device's types.
+
+    Whole numbers of 8 or 16 bits stay such, for the device to make floating-point ones of.
+
+    Args:
+        model: Explains the examples.
+        source: Gives them.
+        name: What messages call it.
+        scalars: Whether an example may be a scalar.
+    """
+
+    def __init__(self, model: Any, source: Source, name: str, *, scalars: bool):
+        self._hooks, self._source, self._name = as_model(model), source, name
+        self._scalars, self._size = scalars, len(source)
+        require(self._size > 0, f"{name} is empty: give at least one example")
+        self.one = self[np.zeros(1, int)]  # what an example is like
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, rows: np.ndarray) -> PyTree:
+        size = len(self._source)
+        require(
+            size == self._size,
+            f"{self._name} had {self._size} examples and has {size} now: a source keeps its length",
+        )
+        xs = self._source[rows]
+        try:
+            return self._as_taken(xs)
+        except InputError:
+            for place, row in enumerate(rows):
+                try:
+                    self._as_taken(jax.tree.map(lambda part, at=place: part[at : at + 1], xs))
+                except InputError as error:
+                    raise InputError(f"{self._name}, row {int(row)}: {error}") from None
+            raise
+
+    def _as_taken(self, xs: PyTree) -> PyTree:
+        hooks, name = self._hooks, self._name
+        xs = checked_examples(xs, name, missing=hooks.takes_missing, scalars=self._scalars)
+        hooks.check_examples(xs)
+        if any(np.any(part) for part in jax.tree.leaves(hooks.origin)):
+            xs = _minus(xs, hooks.origin)
+        return jax.tree.map(lambda part: part if _is_narrow(part) else _rounded(part, name), xs)
+
+
+def admitted_rows(model: Any, data: Any, name: str, *, scalars: bool) -> Admitted:
+    """The same as `admitted`, of examples that are read by rows where they are not in memory.
+
+    Returns:
+        As `admitted` does; its `xs` are a `Stored` where they are to be read by rows, and whole
+        numbers of few bits stay such.
+    """
+    data = data.x if isinstance(data, Dataset) else data
+    source = as_source(data, name)
+    if source is None:
+        if all(map(_is_narrow, jax.tree.leaves(data))):
+            return admitted(model, data, name, scalars=scalars, narrow=True)
+        return admitted(model, data, name, scalars=scalars)
+    hooks = as_model(model)
+    stored = Stored(model, source, name, scalars=scalars)
+    if not any(np.any(part) for part in jax.tree.leaves(hooks.origin)):
+        return Admitted(model, stored, 0.0)
+    return Admitted(hooks.moved(jax.tree.map(np.negative, hooks.origin)), stored, hooks.origin)
+
+
+def num_rows(xs: Any) -> int:
+    """How many examples there are."""
+    return len(xs) if isinstance(xs, Stored) else jax.tree.leaves(xs)[0].shape[0]
+
+
+def shapes_of(xs: Any) -> PyTree:
+    """The shapes of an example's parts."""
+    one = xs.one if isinstance(xs, Stored) else xs
+    return jax.tree.map(lambda part: part.shape[1:], one)
+
+
+def _in_memory(data: Any, name: str) -> Any:
+    """All rows of what is read by rows; arrays as they are."""
+    data = data.x if isinstance(data, Dataset) else data
+    source = as_source(data, name)
+    return data if source is None else source[np.arange(len(source))]
+
+
+def _is_narrow(part: Any) -> bool:
+    """Whether an array is of whole numbers that take less than single precision."""
+    kind = getattr(getattr(part, "dtype", None), "kind", "")
+    return kind in "biu" and part.dtype.itemsize < 4
 
 
 def check_one_device(tree: PyTree, name: str) -> None:
@@ -114,7 +210,6 @@ def checked_examples(data: Any, name: str, *, missing: bool, scalars: bool) -> P
         InputError: If there are none, they are no numbers or not finite, or the parts have
             different numbers of rows.
     """
-    data = data.x if isinstance(data, Dataset) else data
     parts, structure = jax.tree.flatten_with_path(
         data, is_leaf=lambda leaf: isinstance(leaf, (list, Iterator))
     )
@@ -202,6 +297,14 @@ def _single(xs: Any, name: str) -> Any:
         single = xs.astype(wanted)
     if isinstance(xs, np.ndarray) and xs.dtype.itemsize > 2:
         _refuse_lost(xs, single, name)
+    return single
+
+
+def _rounded(part: Any, name: str) -> Any:
+    """In single precision, where all is within its reach; a few rows don't tell what it loses."""
+    single = np.asarray(part, jnp.result_type(float))
+    if part.dtype.itemsize > 4 and np.isinf(single).any():
+        raise InputError(f"{name} reaches {np.nanmax(np.abs(part)):g}, too large for float32")
     return single
 
 

@@ -16,7 +16,8 @@ import tighter as tt
 from tighter._errors import NonFiniteError
 from tighter.training import load_parameters
 from tighter.training.checkpoints import Checkpoints
-from tighter.training.steps import Keys, Steps
+from tighter.training.feed import Order
+from tighter.training.steps import Keys
 
 fit_module = importlib.import_module("tighter.training.fit")
 
@@ -87,8 +88,8 @@ def batches(xs) -> list[set[int]]:
 def batches_of(seed: int, xs) -> list[set[int]]:
     """The rows that each of twelve steps takes: they follow from the key and the sizes alone."""
     keys = Keys(*jax.random.split(jax.random.key(seed), 4))
-    steps = Steps(None, tt.Objective(), optax.sgd(0.0), None, 10, jnp.asarray(1), keys)
-    return [set(np.asarray(steps.rows_of(step, len(xs))).tolist()) for step in range(12)]
+    order = Order(keys.permutation, len(xs), 10)
+    return [set(order.rows(step, step + 1).tolist()) for step in range(12)]
 
 
 def test_the_step_the_term_and_the_rows_are_named(fit, marked, batches):

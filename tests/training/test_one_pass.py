@@ -23,6 +23,7 @@ from tighter.gradients import (
     Split,
 )
 from tighter.models import VAE
+from tighter.training.feed import Block
 from tighter.training.steps import Steps, keys_of
 
 BATCH, FEATURES, LATENTS, HIDDEN = 7, 11, 3, 5
@@ -46,9 +47,9 @@ def products_of_fit(objective):
     """In the loop that `fit` runs."""
     arrays, static = eqx.partition(model(), eqx.is_inexact_array)
     keys = keys_of(jax.random.key(0))
-    steps = Steps(static, objective, ADAM, None, BATCH, jnp.asarray(8), keys)
-    order = jnp.arange(len(XS))
-    lowered = Steps.run.lower(steps, steps.initial(arrays), XS, order, jnp.asarray(4))
+    steps = Steps(static, objective, ADAM, None, BATCH, len(XS), jnp.asarray(8), keys)
+    block = Block(XS, jnp.arange(len(XS)), jnp.asarray(0))
+    lowered = Steps.run.lower(steps, steps.initial(arrays), block, jnp.asarray(4))
     return products(lowered)
 
 

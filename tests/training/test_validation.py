@@ -24,7 +24,7 @@ class _Given:
 @pytest.mark.parametrize(("num", "batch_size"), [(7, 3), (6, 3), (5, 50), (2, 1)])
 def test_the_error_is_that_of_the_mean_over_examples(num, batch_size):
     steps = Steps(
-        None, _Given(), optax.sgd(0.0), None, batch_size, jnp.asarray(1),
+        None, _Given(), optax.sgd(0.0), None, batch_size, num, jnp.asarray(1),
         keys_of(jax.random.key(0)), None,
     )  # fmt: skip
     # Far from zero beside their spread: sums of squares would lose all digits.
@@ -36,7 +36,7 @@ def test_the_error_is_that_of_the_mean_over_examples(num, batch_size):
 
 def test_of_one_example_there_is_no_error():
     keys = keys_of(jax.random.key(0))
-    steps = Steps(None, _Given(), optax.sgd(0.0), None, 4, jnp.asarray(1), keys, None)
+    steps = Steps(None, _Given(), optax.sgd(0.0), None, 4, 1, jnp.asarray(1), keys, None)
     mean, error = steps.mean_bound(None, jnp.asarray([-3.0]))
     assert mean == -3.0
     assert np.isnan(error)

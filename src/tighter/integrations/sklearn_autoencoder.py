@@ -36,6 +36,7 @@ from tighter.integrations._sklearn_estimator import (
 )
 from tighter.models import VAE, Missing, Observation, Standardized, Support, observation_from_name
 from tighter.objectives.objective import Objective
+from tighter.training.feed import InMemory, Order
 from tighter.training.steps import State, Steps, keys_of
 
 # One program to compile instead of one a layer; it runs once, so that speed is no matter.
@@ -343,14 +344,15 @@ def _one_epoch(
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     num_steps = len(xs) // batch_size
     until = jnp.asarray(num_steps)
-    steps = Steps(static, objective, optimizer, None, batch_size, until, keys_of(key))
+    steps = Steps(static, objective, optimizer, None, batch_size, len(xs), until, keys_of(key))
     state = steps.initial(arrays)
     if optimizer_state is not None:
         state = State(arrays, optimizer_state, state.step, state.bound_sum)
-    start, data, order = state, jnp.asarray(xs), jnp.asarray(steps.order(0, len(xs)))
-    state, finite = steps.run(start, data, order, until)
+    start = state
+    block, _ = InMemory(xs, Order(steps.keys.permutation, len(xs), batch_size)).block(0)
+    state, finite = steps.run(start, block, until)
     if not finite:
-        good = steps.before_fault(start, data, order, int(state.step))
+        good = steps.before_fault(start, block, int(state.step))
         raise NonFiniteError(
             f"step {int(good.step) + 1} of the epoch: a value that is not finite; the parameters "
             "are as before; try a smaller learning rate, or look at these rows"

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,26 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key, PyTree
 
 from tighter._checks import check_counts, require
-from tighter._examples import admitted, check_one_device, moved_back
+from tighter._examples import (
+    Stored,
+    admitted_rows,
+    check_one_device,
+    moved_back,
+    num_rows,
+    shapes_of,
+)
 from tighter._lock import alone_in
+from tighter._mesh import check_divides, checked_mesh, layout
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
+from tighter.data.source import Arrays
 from tighter.objectives.objective import Objective
 from tighter.training.arrays import digest
+from tighter.training.feed import InMemory, Order, Streamed
 from tighter.training.fingerprint import made_of
 from tighter.training.interruption import Interruption
 from tighter.training.non_finite import explain
@@ -33,12 +45,13 @@ from tighter.training.steps import (
     Trainable,
     Transform,
     keys_of,
-    leading_size,
 )
 
 _SECONDS_A_CHUNK = 0.5
+# Of what is read by rows, those that tell it from another source.
+_ROWS_TOLD = 64
 # To be raised where the order of examples, or of what is drawn, changes: no run goes on in another.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +100,7 @@ def fit(
     resume: bool = False,
     transform: Transform | None = None,
     average: float | None = None,
+    mesh: Mesh | None = None,
     checkpoint_seconds: float = 20.0,
     show_progress: bool | None = None,
 ) -> FitResult:
@@ -103,7 +117,9 @@ def fit(
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; all its inexact arrays are
             trained. what else it may have (batch statistics, minibatches) is in docs/models.md.
         data: Training examples: an array with leading axis N, a `Dataset`, or a pytree of arrays
-            with the same leading axis, where an example has several parts.
+            with the same leading axis, where an example has several parts. What is not in memory
+            (memory maps, HDF5, zarr, sparse matrices, anything with a length that gives rows or
+            one example at a time) is read a block at a time, while the device works on another.
         objective: The bound and the estimator of its gradient: an `Objective`, or an ELBO in closed
             form (`AnalyticKL`, `AnalyticEntropy`).
         optimizer: An optax transformation, learning rate included.
@@ -117,6 +133,9 @@ def fit(
             instance.
         average: Decay of an exponential moving average of the parameters, such as .999; the models
             given back, stored and validated are the averages then. None for none.
+        mesh: Devices to compute on: examples are spread over its axis "data", the K draws of an
+            example over "draws" and wide layers over "model", where it has these; None for one
+            device. The numbers are the same to rounding.
         checkpoint_seconds: Seconds between checkpoints.
         show_progress: None for a bar on terminals; True for a bar or lines anywhere; or False.
 
@@ -138,23 +157,30 @@ def fit(
     check_one_device(model, "model")
     of_whole_set = as_model(model).minibatch_log_joint is not None
     given = model
-    model, xs, origin = admitted(given, data, "data", scalars=of_whole_set)
+    model, xs, origin = admitted_rows(given, data, "data", scalars=of_whole_set)
     held_out = None
     if validation is not None:
-        held_out = admitted(given, validation, "validation", scalars=of_whole_set).xs
-    num_examples = leading_size(xs)
+        held_out = admitted_rows(given, validation, "validation", scalars=of_whole_set).xs
+    num_examples = num_rows(xs)
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
     if of_whole_set:
         _check_minibatches(model, objective, held_out, batch_size, num_examples)
+    if mesh is not None:
+        mesh = checked_mesh(mesh)
+        check_divides(mesh, batch_size)
+        xs, held_out = (part if part is None else _by_rows(part) for part in (xs, held_out))
     per_epoch = num_examples // batch_size
     num_steps = num_epochs * per_epoch
     arrays, static = eqx.partition(model, eqx.is_inexact_array)
     # A copy of its own, lest two places of the model share one array.
     arrays = jax.tree.map(lambda leaf: jnp.asarray(np.array(leaf)), arrays)
+    if mesh is not None:
+        arrays = jax.device_put(arrays, layout(mesh, arrays))
     steps = Steps(
-        static, objective, optimizer, transform, batch_size, jnp.asarray(num_steps), keys_of(key),
-        average,
+        static, objective, optimizer, transform, batch_size, num_examples, jnp.asarray(num_steps),
+        keys_of(key), average, mesh,
     )  # fmt: skip
+    order = Order(steps.keys.permutation, num_examples, batch_size)
     folder = None if directory is None else Path(directory)
 
     def store() -> tuple[Any, Any]:
@@ -172,25 +198,26 @@ def fit(
         record = RunRecord(folder, fingerprint, resume=resume)
         state, best = record.restore(steps.initial(arrays), Best(arrays))
         first = step = int(state.step)
-        on_device, validation = jax.tree.map(jnp.asarray, (xs, held_out))
-        pace, order = 0.0, None  # seconds a step, 0 while it is unknown
+        feed = Streamed(xs, order, mesh) if isinstance(xs, Stored | Arrays) else InMemory(xs, order)
+        mean_bound = _mean_bound(steps, held_out)
+        pace = 0.0  # seconds a step, 0 while it is unknown
         with (
+            contextlib.closing(feed),
             Interruption() as interruption,
             ProgressDisplay(num_epochs, num_steps, step, show=show_progress) as progress,
         ):
             while step < num_steps and not interruption.requested:
                 start, began, epoch = step, time.monotonic(), step // per_epoch + 1
-                if order is None or step % per_epoch == 0:
-                    order = jnp.asarray(steps.order(epoch - 1, num_examples))
+                block, end = feed.block(step)
                 chunk = max(1, int(_SECONDS_A_CHUNK / pace)) if pace else 1
-                until = min(step + chunk, epoch * per_epoch)
-                new_state, finite = steps.run(state, on_device, order, jnp.asarray(until))
+                until = min(step + chunk, end)
+                new_state, finite = steps.run(state, block, jnp.asarray(until))
                 step = int(new_state.step)
                 if not finite:
-                    state = steps.before_fault(state, on_device, order, step)
+                    state = steps.before_fault(state, block, step)
                     if int(state.step):
                         store()
-                    raise explain(steps, state, on_device, kept=record.kept(int(state.step)))
+                    raise explain(steps, state, block, order, kept=record.kept(int(state.step)))
                 state = new_state
                 elapsed, seconds = record.seconds, (time.monotonic() - began) / (step - start)
                 # The first chunk holds the compilation and says nothing of the pace.
@@ -200,9 +227,9 @@ def fit(
                 if step == epoch * per_epoch:
                     row = {"epoch": epoch, "step": step, "bound": bound}
                     reached = bound
-                    if held_out is not None:
+                    if mean_bound is not None:
                         compiled |= start < first + per_epoch
-                        reached, error = map(float, steps.mean_bound(state.reported, validation))
+                        reached, error = map(float, mean_bound(state.reported))
                         row |= {"validation_bound": reached, "validation_error": error}
                     if reached > best.bound or not math.isfinite(best.bound):
                         best = Best(state.reported, reached, epoch)
@@ -226,7 +253,7 @@ def check_numbers(
     average: float | None = None,
 ) -> None:
     """Refuse what `fit` can't train on, before anything is written."""
-    num = leading_size(xs)
+    num = num_rows(xs)
     require(
         average is None or 0 <= average < 1,
         f"average is the decay of a mean, 0 or more and below 1, got {average}",
@@ -241,11 +268,26 @@ def check_numbers(
         num_epochs * (num // batch_size) < 2**31,
         f"{num_epochs} epochs are more steps than can be counted: give fewer",
     )
-    ours, theirs = (jax.tree.map(lambda part: part.shape[1:], tree) for tree in (xs, held_out))
-    require(
-        held_out is None or ours == theirs,
-        f"validation examples have shape {theirs}, training examples {ours}",
-    )
+    if held_out is not None:
+        ours, theirs = shapes_of(xs), shapes_of(held_out)
+        require(
+            ours == theirs, f"validation examples have shape {theirs}, training examples {ours}"
+        )
+
+
+def _by_rows(xs: Any) -> Any:
+    """Arrays in memory as what is read by rows."""
+    return xs if isinstance(xs, Stored) else Arrays(jax.tree.map(np.asarray, xs))
+
+
+def _mean_bound(steps: Steps, held_out: Any) -> Callable[[PyTree], tuple[Any, Any]] | None:
+    """The mean bound on held-out examples and its standard error, as a function of parameters."""
+    if held_out is None:
+        return None
+    if isinstance(held_out, Stored | Arrays):
+        return lambda arrays: steps.mean_bound_by_rows(arrays, held_out, len(held_out))
+    on_device = jax.tree.map(jnp.asarray, held_out)
+    return lambda arrays: steps.mean_bound(arrays, on_device)
 
 
 def _check_minibatches(
@@ -275,6 +317,9 @@ def _fingerprint(
     """What a run is made of, as a checkpoint tells it: a run goes on from none but its own."""
 
     def examples(tree: PyTree) -> str:
+        if isinstance(tree, Stored | Arrays):  # its size, and some of its rows
+            some = np.unique(np.linspace(0, len(tree) - 1, _ROWS_TOLD).astype(int))
+            tree = {"size": np.asarray(len(tree)), "some": tree[some]}
         parts, _ = jax.tree.flatten_with_path(tree)
         return digest({"x" + jax.tree_util.keystr(path): part for path, part in parts})
 

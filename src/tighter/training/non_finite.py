@@ -14,6 +14,7 @@ from tighter._errors import NonFiniteError
 from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
+from tighter.training.feed import Block, Order
 from tighter.training.steps import (
     State,
     Steps,
@@ -33,22 +34,23 @@ class _OfKnownTerms(Protocol):
         ...
 
 
-def explain(steps: Steps, state: State, data: PyTree, *, kept: str) -> NonFiniteError:
+def explain(steps: Steps, state: State, block: Block, order: Order, *, kept: str) -> NonFiniteError:
     """Find the term and the rows of a step that is at fault.
 
     Args:
         steps: The steps of the run.
         state: The state before the step.
-        data: All examples.
+        block: Holds the step's examples.
+        order: Of the epochs, by which its rows are found.
         kept: What is left of the run, in words.
 
     Returns:
         The error to raise.
     """
     model = eqx.combine(state.arrays, steps.static)
-    step, num_examples = state.step, leading_size(data)
-    rows = steps.rows_of(int(step), num_examples)
-    xs, key = steps.batch(data, jnp.asarray(rows), step)
+    step, num_examples = state.step, steps.num_examples
+    rows = order.rows(int(step), int(step) + 1)
+    xs, key = steps.batch(block, step)
     objective = steps.objective.at(step)
     with jax.debug_nans(False):  # noqa: FBT003
         terms = _bad_terms(model, objective, _as_examples(model, xs), key)

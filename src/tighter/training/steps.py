@@ -9,12 +9,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._mesh import layout, over, spread
 from tighter._programs import compiled
 from tighter._protocols import as_model, untrained_fields
 from tighter.objectives.objective import Objective
+from tighter.training.feed import Block
 
 if TYPE_CHECKING:
     from optax import GradientTransformation
@@ -97,9 +100,11 @@ class Steps(eqx.Module):
         optimizer: An optax transformation.
         transform: (batch, key) -> batch, anew at each step; None for none.
         batch_size: Examples a step.
+        num_examples: Size of the data set.
         num_steps: Steps of the whole run.
         keys: Random keys.
         average: Decay of the moving average of the arrays, in [0, 1); None for no average.
+        mesh: Devices that examples, draws and wide layers are spread over; None for one device.
 
     A model's own part in a step is in `ModelHooks`: `in_training`, `after_step` and
     `minibatch_log_joint`; a model, or a module within it, names the fields that no optimizer moves
@@ -111,9 +116,16 @@ class Steps(eqx.Module):
     optimizer: GradientTransformation
     transform: Transform | None
     batch_size: int = eqx.field(static=True)
+    num_examples: int = eqx.field(static=True)
     num_steps: Int[Array, ""]
     keys: Keys
     average: float | None = eqx.field(static=True, default=None)
+    mesh: Mesh | None = eqx.field(static=True, default=None)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in a pass over the data."""
+        return self.num_examples // self.batch_size
 
     @compiled
     def initial(self, arrays: PyTree) -> State:
@@ -121,11 +133,13 @@ class Steps(eqx.Module):
         dtype = jnp.result_type(float)
         average = None if self.average is None else arrays
         optimizer = self.optimizer.init(arrays)
-        return State(arrays, optimizer, jnp.asarray(0), jnp.zeros((), dtype), average)
+        return self._laid_out(
+            State(arrays, optimizer, jnp.asarray(0), jnp.zeros((), dtype), average)
+        )
 
     @compiled
     def run(
-        self, state: State, data: PyTree, order: Int[Array, " N"], until: Int[Array, ""]
+        self, state: State, block: Block, until: Int[Array, ""]
     ) -> tuple[State, Bool[Array, ""]]:
         """Take steps within one epoch until the step asked for, or to the first of no finite bound.
 
@@ -134,8 +148,7 @@ class Steps(eqx.Module):
 
         Args:
             state: Where to start.
-            data: All examples.
-            order: Of the epoch.
+            block: Holds the examples of the steps to take.
             until: Where to stop: a step of the same epoch, or the first of the next.
 
         Returns:
@@ -143,19 +156,15 @@ class Steps(eqx.Module):
             the start) are finite. If not, a step of these was at
             fault (`before_fault` finds it) and the state is of no use.
         """
-        num_examples = leading_size(data)
-        per_epoch = num_examples // self.batch_size
 
         def step(carry: tuple[State, Bool[Array, ""]]) -> tuple[State, Bool[Array, ""]]:
             state, _ = carry
-            start = (state.step % per_epoch) * self.batch_size
-            rows = jax.lax.dynamic_slice(order, (start,), (self.batch_size,))
-            xs, key = self.batch(data, rows, state.step)
+            xs, key = self.batch(block, state.step)
             objective = self.objective.at(state.step)
 
             def loss_of(arrays: PyTree) -> Float[Array, ""]:
                 model = eqx.combine(arrays, self.static)
-                return -jnp.mean(training_bounds(model, objective, xs, num_examples, key=key))
+                return -jnp.mean(training_bounds(model, objective, xs, self.num_examples, key=key))
 
             loss, gradient = jax.value_and_grad(loss_of)(state.arrays)
             updates, optimizer = self.optimizer.update(gradient, state.optimizer, state.arrays)
@@ -167,33 +176,31 @@ class Steps(eqx.Module):
             arrays = self._moved_on(eqx.apply_updates(state.arrays, updates), xs, key)
             average = self._averaged(state.average, arrays, state.step)
             state = State(arrays, optimizer, state.step + 1, state.bound_sum - loss, average)
-            return state, jnp.isfinite(loss)
+            return self._laid_out(state), jnp.isfinite(loss)
 
         def going(carry: tuple[State, Bool[Array, ""]]) -> Bool[Array, ""]:
             return (carry[0].step < until) & carry[1]
 
         was_finite = all_finite(state.optimizer)
-        starts_epoch = state.step % per_epoch == 0
+        starts_epoch = state.step % self.per_epoch == 0
         state = state._replace(bound_sum=jnp.where(starts_epoch, 0.0, state.bound_sum))
-        state, finite = jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
+        with over(self.mesh):
+            state, finite = jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
         kept = all_finite(state.optimizer) | ~was_finite
         return state, finite & kept & all_finite(state.arrays)
 
-    def before_fault(
-        self, state: State, data: PyTree, order: Int[Array, " N"], reached: int
-    ) -> State:
+    def before_fault(self, state: State, block: Block, reached: int) -> State:
         """The state before the first step that is not finite, found by halving.
 
         Args:
-            state: A good one of the same epoch.
-            data: All examples.
-            order: Of the epoch.
+            state: A good one of the same block.
+            block: Holds the examples of the steps.
             reached: The step after which all was not finite.
         """
         good = int(state.step)
         while reached - good > 1:
             middle = (good + reached) // 2
-            tried, finite = self.run(state, data, order, jnp.asarray(middle))
+            tried, finite = self.run(state, block, jnp.asarray(middle))
             if finite:
                 state, good = tried, middle
             else:
@@ -212,8 +219,7 @@ class Steps(eqx.Module):
         objective = self.objective.at(self.num_steps)
         model = eqx.combine(arrays, self.static)
         transform_key, key = jax.random.split(self.keys.validation)
-        if self.transform is not None:
-            data = self.transform(data, key=transform_key)
+        data = self.transformed(data, transform_key)
         num = leading_size(data)
         size = min(self.batch_size, num)
         full = num // size
@@ -241,31 +247,58 @@ class Steps(eqx.Module):
             return mean, jnp.full_like(mean, jnp.nan)
         return mean, jnp.sqrt((within + between) / (num * (num - 1)))
 
-    def batch(
-        self, data: PyTree, rows: Int[Array, " batch"], step: Int[Array, ""]
-    ) -> tuple[PyTree, Key[Array, ""]]:
+    def mean_bound_by_rows(self, arrays: PyTree, source: Any, num: int) -> tuple[float, float]:
+        """The same of examples that are read by rows, a batch at a time.
+
+        Args:
+            arrays: The model's trainable arrays.
+            source: Gives the examples of rows.
+            num: How many there are.
+        """
+        size = min(self.batch_size, num)
+        parts = [
+            self._bounds(
+                arrays, source[np.arange(start, min(start + size, num))], jnp.asarray(start)
+            )
+            for start in range(0, num, size)
+        ]
+        bounds = np.concatenate([np.asarray(part, np.float64) for part in parts])
+        error = bounds.std(ddof=1) / np.sqrt(num) if num > 1 else np.nan
+        return float(bounds.mean()), float(error)
+
+    @compiled
+    def _bounds(self, arrays: PyTree, xs: PyTree, start: Int[Array, ""]) -> Float[Array, " batch"]:
+        """Bounds of some held-out examples, from the one at `start` on."""
+        transform_key, key = jax.random.split(jax.random.fold_in(self.keys.validation, start))
+        with over(self.mesh):
+            xs = self.transformed(spread(xs, "data"), transform_key)
+            objective = self.objective.at(self.num_steps)
+            bounds = objective.batch(eqx.combine(arrays, self.static), xs, key=key)
+        return self._laid_out(bounds)
+
+    def batch(self, block: Block, step: Int[Array, ""]) -> tuple[PyTree, Key[Array, ""]]:
         """The examples of a step, and the key of its draws."""
         both = jnp.stack([self.keys.transform, self.keys.draws])
         transform_key, key = jax.vmap(jax.random.fold_in, (0, None))(both, step)
-        xs = jax.tree.map(lambda part: part[rows], data)
-        if self.transform is not None:
-            xs = self.transform(xs, key=transform_key)
-        return xs, key
+        position = step - block.first
+        if block.order is None:
+            xs = jax.tree.map(lambda part: part[position], block.data)
+        else:
+            start = position * self.batch_size
+            rows = jax.lax.dynamic_slice(block.order, (start,), (self.batch_size,))
+            xs = jax.tree.map(lambda part: part[rows], block.data)
+        return self.transformed(spread(xs, "data"), transform_key), key
 
-    def order(self, epoch: int, num_examples: int) -> np.ndarray:
-        """The order of the examples in an epoch, from 0.
+    def transformed(self, xs: PyTree, key: Key[Array, ""]) -> PyTree:
+        """Examples as floating-point numbers, transformed as the run does."""
+        xs = jax.tree.map(as_floating, xs)
+        return xs if self.transform is None else self.transform(xs, key=key)
 
-        Random bits, sorted here: XLA takes seven times as long to sort, and would in every chunk.
-        """
-        key = jax.random.fold_in(self.keys.permutation, epoch)
-        bits = np.asarray(jax.random.bits(key, (num_examples,), "uint32"))
-        return np.argsort(bits, kind="stable").astype(np.int32)
-
-    def rows_of(self, step: int, num_examples: int) -> np.ndarray:
-        """Which examples a step takes."""
-        epoch, within = divmod(step, num_examples // self.batch_size)
-        first = within * self.batch_size
-        return self.order(epoch, num_examples)[first : first + self.batch_size]
+    def _laid_out(self, tree: PyTree) -> PyTree:
+        """Parameters, and what is of their shape, where they lie in the mesh."""
+        if self.mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, layout(self.mesh, tree))
 
     def _moved_on(self, arrays: PyTree, xs: PyTree, key: Key[Array, ""]) -> PyTree:
         model = eqx.combine(arrays, self.static)
@@ -334,6 +367,12 @@ def _model_key(key: Key[Array, ""]) -> Key[Array, ""]:
 def leading_size(xs: PyTree) -> int:
     """How many examples there are."""
     return jax.tree.leaves(xs)[0].shape[0]
+
+
+def as_floating(part: Array) -> Array:
+    """Whole numbers as floating-point ones; those as they are."""
+    floating = jnp.issubdtype(part.dtype, jnp.inexact)
+    return part if floating else part.astype(jnp.result_type(float))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

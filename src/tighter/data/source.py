@@ -1,0 +1,258 @@
+"""Examples by their rows: whatever has a length and gives the rows that it is asked for."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jaxtyping import Int, PyTree
+
+from tighter._checks import require
+from tighter._errors import InputError
+
+# Up to so many rows an epoch's order is a permutation sorted once; of more it is computed in parts.
+_SORTED = 1 << 20
+_ROUNDS = 6
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Examples that need not be in memory: read by rows, of the types that they are stored in."""
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def __getitem__(self, rows: Any) -> PyTree:
+        """The examples of an int array of rows: a pytree of arrays with that leading axis."""
+        ...
+
+
+class Arrays:
+    """Arrays that are read by rows: memory maps, HDF5, zarr, sparse matrices, or a tree of these.
+
+    Sparse rows are made dense a batch at a time. What a memory map has read is given back to the
+    system at once, so that memory does not grow with what was read.
+
+    Args:
+        tree: Arrays with the same leading axis.
+        name: What messages call it.
+
+    Raises:
+        InputError: If the leading axes differ.
+    """
+
+    def __init__(self, tree: PyTree, name: str = "data"):
+        parts, self._structure = jax.tree.flatten_with_path(tree, is_leaf=is_array_like)
+        self._parts = [_by_position(part) for _, part in parts]
+        scalars = [name + jax.tree_util.keystr(path) for path, part in parts if not part.shape]
+        require(not scalars, f"{' and '.join(scalars)} is a number: give arrays (N, ...)")
+        sizes = {name + jax.tree_util.keystr(path): part.shape[0] for path, part in parts}
+        listed = ", ".join(f"{place} has {size}" for place, size in sizes.items())
+        require(
+            len(set(sizes.values())) == 1,
+            f"the parts of examples have the same leading axis, but {listed}",
+        )
+        self._size = next(iter(sizes.values()))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+        return jax.tree.unflatten(self._structure, [part(rows) for part in self._parts])
+
+
+class OneByOne:
+    """A data set that gives one example at a time: of torch, grain, or your own.
+
+    Args:
+        examples: Has a length, and gives the example of a whole number: arrays, numbers, or a tree.
+        workers: Threads that read at the same time: decoding an image leaves Python to others.
+    """
+
+    def __init__(self, examples: Any, *, workers: int = 4):
+        self._examples, self._workers = examples, workers
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+        several = getattr(self._examples, "__getitems__", None)  # of torch's data sets
+        indices = [int(row) for row in rows]
+        if several is not None:
+            examples = several(indices)
+        elif self._workers > 1 and len(indices) > 1:
+            examples = list(threads(self._workers).map(self._examples.__getitem__, indices))
+        else:
+            examples = [self._examples[index] for index in indices]
+        return stacked(examples)
+
+
+class Part:
+    """Some rows of a source.
+
+    Args:
+        source: The whole.
+        rows: Which, in order.
+    """
+
+    def __init__(self, source: Source, rows: Int[np.ndarray, " rows"]):
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+        return self.source[self.rows[rows]]
+
+
+def as_source(data: Any, name: str = "data") -> Source | None:
+    """What is read by rows, as a source; None for arrays in memory, which need not be.
+
+    Args:
+        data: Arrays, a tree of arrays, or anything with a length that gives rows or examples.
+        name: What messages call it.
+
+    Raises:
+        InputError: If it has no length, or gives no examples.
+    """
+    if isinstance(data, Arrays | OneByOne | Part):
+        return data
+    if isinstance(data, Iterator) or (hasattr(data, "__iter__") and not hasattr(data, "__len__")):
+        raise InputError(
+            f"{name} is a stream ({type(data).__name__}) of no known length: give what has a "
+            "length and rows, such as an array, a memory map or a data set"
+        )
+    leaves = jax.tree.leaves(data, is_leaf=is_array_like)
+    if leaves and all(is_array_like(leaf) for leaf in leaves):
+        return Arrays(data, name) if any(map(_is_stored, leaves)) else None
+    if isinstance(data, list | tuple | dict) or not isinstance(data, Source):
+        return None
+    return _of_rows(data, name)
+
+
+def is_array_like(leaf: Any) -> bool:
+    """Whether something is an array, in memory or not: of a shape and a type, and read by rows."""
+    return all(hasattr(leaf, part) for part in ("shape", "dtype", "__getitem__"))
+
+
+def _is_stored(leaf: Any) -> bool:
+    """Whether an array is not in memory, or not dense."""
+    return isinstance(leaf, np.memmap) or not isinstance(leaf, np.ndarray | np.generic | jax.Array)
+
+
+def _of_rows(data: Any, name: str) -> Source:
+    """A data set as it is, if it takes rows; else one that is asked for one example at a time."""
+    require(len(data) > 0, f"{name} is empty: give at least one example")
+    probe = np.asarray([0, len(data) - 1])
+    try:
+        sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data[probe])}
+        return data if sizes == {(2,)} else OneByOne(data)
+    except Exception:
+        return OneByOne(data)
+
+
+def stacked(examples: Sequence[PyTree]) -> PyTree:
+    """Examples as arrays with a leading axis.
+
+    Raises:
+        InputError: If their shapes differ.
+    """
+    try:
+        return jax.tree.map(lambda *parts: np.stack([_host(part) for part in parts]), *examples)
+    except ValueError as error:
+        raise InputError(f"the examples differ in shape or in their parts: {error}") from None
+
+
+def _host(part: Any) -> np.ndarray:
+    return part.numpy() if hasattr(part, "numpy") else np.asarray(part)
+
+
+def _by_position(array: Any) -> Callable[[Int[np.ndarray, " rows"]], np.ndarray]:
+    """Rows in any order and more than once, of whatever kind of array."""
+    if hasattr(array, "toarray"):  # scipy's sparse matrices and arrays
+        by_rows = array.tocsr() if hasattr(array, "tocsr") else array
+        return lambda rows: np.asarray(by_rows[rows].toarray())
+    if isinstance(array, np.memmap):
+        return lambda rows: _from_map(array, rows)
+    if isinstance(array, np.ndarray | jax.Array):
+        return lambda rows: np.asarray(array[rows])
+
+    def ascending(rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+        # HDF5 takes rows that ascend, each once; zarr is quicker so.
+        unique, place = np.unique(rows, return_inverse=True)
+        reader = getattr(array, "oindex", array)
+        return np.asarray(reader[unique])[place]
+
+    return ascending
+
+
+def _from_map(array: np.memmap, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+    taken = np.take(np.asarray(array), rows, axis=0)
+    mapped = array._mmap  # type: ignore[attr-defined]
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return taken
+
+
+def epoch_order(
+    seed: Int[np.ndarray, " words"], num: int, start: int, stop: int
+) -> Int[np.ndarray, " rows"]:
+    """Some places of a permutation of the rows, without the rest of it.
+
+    A Feistel network permutes the numbers below a power of four that holds `num`; a number beyond
+    `num` is sent through it again until it is one within.
+
+    Args:
+        seed: Random words.
+        num: How many rows there are.
+        start: The first place.
+        stop: One past the last.
+
+    Returns:
+        The rows at these places.
+
+    References:
+        Black & Rogaway, "Ciphers with arbitrary finite domains", 2002, sec. 3 (cycle walking) and
+        5 (Feistel).
+    """
+    half = max(1, (int(num - 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    keys = np.random.default_rng(np.asarray(seed, np.uint32)).integers(
+        1, 1 << 63, size=(_ROUNDS, 2), dtype=np.uint64
+    )
+
+    def permuted(numbers: np.ndarray) -> np.ndarray:
+        left, right = numbers >> np.uint64(half), numbers & mask
+        for multiplier, added in keys:
+            mixed = (right + added) * (multiplier | np.uint64(1))
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
+        return (left << np.uint64(half)) | right
+
+    with np.errstate(over="ignore"):
+        rows = permuted(np.arange(start, stop, dtype=np.uint64))
+        while (beyond := rows >= num).any():
+            rows[beyond] = permuted(rows[beyond])
+    return rows.astype(np.int64)
+
+
+def is_sorted_order(num: int) -> bool:
+    """Whether an epoch's order of so many rows is one permutation in memory."""
+    return num <= _SORTED
+
+
+_pools: dict[int, Any] = {}
+
+
+def threads(workers: int) -> Any:
+    """A pool of so many threads, kept."""
+    from concurrent.futures import ThreadPoolExecutor  # late: few need it
+
+    if workers not in _pools:
+        _pools[workers] = ThreadPoolExecutor(workers, "tighter-read")
+    return _pools[workers]

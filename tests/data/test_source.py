@@ -1,0 +1,115 @@
+"""What is read by rows: any kind of array or data set, in any order of rows."""
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+import tighter as tt
+from tighter.data.source import Arrays, OneByOne, as_source, epoch_order
+
+X = np.arange(60, dtype=np.uint8).reshape(20, 3)
+ROWS = np.asarray([7, 0, 19, 7])
+
+
+class ByRows:
+    """What takes an array of rows."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, rows):
+        return {"x": X[rows], "y": X[rows, 0]}
+
+
+class OneAtATime:
+    """What takes one whole number, and no more."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, row):
+        if not isinstance(row, int):
+            raise TypeError("one row")
+        return X[row]
+
+
+class AscendingOnly:
+    """As HDF5 does it: rows ascend, and each comes once."""
+
+    shape, dtype = X.shape, X.dtype
+
+    def __getitem__(self, rows):
+        if (np.diff(rows) <= 0).any():
+            raise TypeError("Indexing elements must be in increasing order")
+        return X[rows]
+
+
+def test_arrays_in_memory_need_no_source():
+    assert as_source(X) is None
+    assert as_source({"x": X, "y": X[:, 0]}) is None
+    assert as_source([1.0, 2.0]) is None
+
+
+def test_every_kind_gives_the_rows_asked_for(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for data in (mapped, scipy.sparse.csr_matrix(X), AscendingOnly(), OneAtATime()):
+        source = as_source(data)
+        assert len(source) == 20
+        got = source[ROWS]
+        np.testing.assert_array_equal(got, X[ROWS])
+        assert got.dtype == np.uint8
+    both = as_source({"x": mapped, "y": X[:, 0]})
+    np.testing.assert_array_equal(both[ROWS]["y"], X[ROWS, 0])
+    assert as_source(ByRows())[ROWS]["x"].shape == (4, 3)
+
+
+def test_a_data_set_with_getitems_is_asked_once():
+    calls = []
+
+    class Torch(OneAtATime):
+        def __getitems__(self, rows):
+            calls.append(rows)
+            return [X[row] for row in rows]
+
+    np.testing.assert_array_equal(OneByOne(Torch())[ROWS], X[ROWS])
+    assert calls == [[7, 0, 19, 7]]
+
+
+def test_what_is_no_source(tmp_path):
+    with pytest.raises(tt.InputError, match="a stream"):
+        as_source(iter(X))
+    np.save(tmp_path / "x.npy", X)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    with pytest.raises(tt.InputError, match=r"data\['x'\] has 20, data\['y'\] has 19"):
+        Arrays({"x": mapped, "y": X[:19]})
+
+    class Ragged(OneAtATime):
+        def __getitem__(self, row):
+            return np.zeros(row + 1)
+
+    with pytest.raises(tt.InputError, match="differ in shape"):
+        OneByOne(Ragged())[ROWS]
+
+
+@pytest.mark.parametrize("num", [1, 2, 7, 1000, 65_537])
+def test_an_order_is_a_permutation_found_in_parts(num):
+    seed = np.asarray([3, 4], np.uint32)
+    whole = epoch_order(seed, num, 0, num)
+    np.testing.assert_array_equal(np.sort(whole), np.arange(num))
+    np.testing.assert_array_equal(epoch_order(seed, num, num // 3, num), whole[num // 3 :])
+
+
+def test_orders_are_as_even_as_those_that_are_sorted():
+    """Where a row comes, and which row comes next, over many epochs: chi square of 100 cells."""
+    first, steps = np.zeros((10, 10)), np.zeros(10)
+    for epoch in range(300):
+        order = epoch_order(np.asarray([0, epoch], np.uint32), 1000, 0, 1000)
+        np.add.at(first, (order // 100, np.arange(1000) // 100), 1)
+        np.add.at(steps, np.diff(order) % 1000 // 100, 1)
+    expected = 300 * 1000 / 100
+    # A permutation's cells: variance expected · (1 − 1/10)² · n/(n − 1), 81 degrees of freedom.
+    statistic = ((first - expected) ** 2 / expected).sum()
+    assert abs(statistic - 81) < 5 * np.sqrt(2 * 81)
+    share = steps / steps.sum()
+    np.testing.assert_allclose(share, 0.1, atol=5 * np.sqrt(0.09 / steps.sum()) + 2e-4)

@@ -1,0 +1,121 @@
+"""Data that are read by rows: the same run as of those in memory."""
+
+import importlib
+
+import jax
+import numpy as np
+import pytest
+
+import tighter as tt
+from tighter.training import feed
+
+fit_module = importlib.import_module("tighter.training.fit")
+
+
+@pytest.fixture
+def mapped(xs, tmp_path):
+    np.save(tmp_path / "xs.npy", xs)
+    return np.load(tmp_path / "xs.npy", mmap_mode="r")
+
+
+def assert_same(one, other):
+    for mine, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("block", [1, 10**9])
+def test_a_map_comes_to_what_memory_does(fit, mapped, monkeypatch, block):
+    """To the bit, in blocks of one batch and of an epoch."""
+    monkeypatch.setattr(feed, "_BLOCK", block)
+    whole, streamed = fit(), fit(mapped)
+    assert_same(whole.model, streamed.model)
+    assert [row["bound"] for row in whole.history] == [row["bound"] for row in streamed.history]
+
+
+def test_whole_numbers_stay_narrow_until_they_are_on_the_device(fit, monkeypatch):
+    seen = []
+    real = feed.InMemory.__init__
+
+    def spy(self, xs, order):
+        seen.append(xs.dtype)
+        real(self, xs, order)
+
+    monkeypatch.setattr(feed.InMemory, "__init__", spy)
+    counts = np.random.default_rng(0).integers(0, 9, (40, 3)).astype(np.uint8)
+    assert_same(fit(counts).model, fit(counts.astype(np.float32)).model)
+    assert seen == [np.uint8, np.float32]
+
+
+def test_a_run_that_stopped_goes_on_in_mid_epoch(fit, mapped, tmp_path, monkeypatch):
+    """Blocks then begin elsewhere."""
+    monkeypatch.setattr(feed, "_BLOCK", 250)
+    whole = fit(mapped)
+    steps = importlib.import_module("tighter.training.steps").Steps
+    real, calls = steps.run, []
+
+    def failing(self, *arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(self, *arguments)
+
+    monkeypatch.setattr(fit_module, "_SECONDS_A_CHUNK", 0)
+    monkeypatch.setattr(steps, "run", failing)
+    with pytest.raises(KeyboardInterrupt):
+        fit(mapped, directory=tmp_path / "run", checkpoint_seconds=0)
+    monkeypatch.setattr(steps, "run", real)
+    resumed = fit(mapped, directory=tmp_path / "run", resume=True)
+    assert 0 < resumed.steps_taken < 12
+    assert_same(whole.model, resumed.model)
+
+
+def test_validation_is_read_a_batch_at_a_time(fit, xs, mapped):
+    """The mean over examples, with draws of its own: within the noise of that in memory."""
+    (whole,), (streamed,) = (
+        fit(data, validation=data, num_epochs=1, objective=tt.Objective(num_samples=100)).history
+        for data in (xs, mapped)
+    )
+    assert abs(whole["validation_bound"] - streamed["validation_bound"]) < 0.1
+    np.testing.assert_allclose(whole["validation_error"], streamed["validation_error"], rtol=0.1)
+
+
+class Changing:
+    """A source that behaves, until it doesn't."""
+
+    def __init__(self, xs):
+        self.xs, self.size, self.bad = xs, len(xs), None
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, rows):
+        taken = self.xs[rows].copy()
+        if self.bad is not None:
+            taken[rows == self.bad] = np.nan
+        return taken
+
+
+def test_a_row_that_is_no_number_is_named_by_the_source(fit, xs):
+    source = Changing(xs)
+    source.bad = 17
+    with pytest.raises(tt.InputError, match=r"data, row 17: .*not finite"):
+        fit(source)
+
+
+def test_a_source_that_changes_its_length(fit, xs, monkeypatch):
+    monkeypatch.setattr(feed, "_BLOCK", 1)
+    source = Changing(xs)
+    real = Changing.__getitem__
+
+    def shrinking(self, rows):
+        self.size = 43 if len(rows) == 1 else 42
+        return real(self, rows)
+
+    monkeypatch.setattr(Changing, "__getitem__", shrinking)
+    with pytest.raises(tt.InputError, match="had 43 examples and has 42 now"):
+        fit(source)
+
+
+def test_a_stream_is_refused(fit, xs):
+    with pytest.raises(tt.InputError, match=r"data is a stream \(generator\)"):
+        fit(row for row in xs)
