@@ -286,6 +286,6 @@ def test_a_best_bound_that_was_changed_keeps_no_other_model(fit, same, tmp_path)
 
 def test_a_run_of_another_order_of_examples_is_another_run(fit, tmp_path, monkeypatch):
     fit(directory=tmp_path)
-    monkeypatch.setattr(sys.modules["tighter.training.fit"], "_FORMAT", 2)
-    with pytest.raises(tt.InputError, match="was another one: format was 1 and is 2"):
+    monkeypatch.setattr(sys.modules["tighter.training.fit"], "_FORMAT", 3)
+    with pytest.raises(tt.InputError, match="was another one: format was 2 and is 3"):
         fit(directory=tmp_path, resume=True)

@@ -29,9 +29,12 @@ def test_the_error_is_that_of_the_mean_over_examples(num, batch_size):
     )  # fmt: skip
     # Far from zero beside their spread: sums of squares would lose all digits.
     xs = (-4096 + np.random.default_rng(0).integers(-8, 8, num) / 8).astype(np.float32)
-    mean, error = steps.mean_bound(None, jnp.asarray(xs))
-    np.testing.assert_allclose(mean, xs.mean(), rtol=1e-6)
-    np.testing.assert_allclose(error, xs.std(ddof=1) / np.sqrt(num), rtol=1e-3)
+    for mean, error in (
+        steps.mean_bound(None, jnp.asarray(xs)),
+        steps.mean_bound_by_rows(None, xs, num),
+    ):
+        np.testing.assert_allclose(mean, xs.mean(), rtol=1e-6)
+        np.testing.assert_allclose(error, xs.std(ddof=1) / np.sqrt(num), rtol=1e-3)
 
 
 def test_of_one_example_there_is_no_error():

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Int, PyTree
+from jaxtyping import Integer, PyTree
 
 from tighter._checks import require
 from tighter._errors import InputError
@@ -61,7 +61,7 @@ class Arrays:
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+    def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> PyTree:
         return jax.tree.unflatten(self._structure, [part(rows) for part in self._parts])
 
 
@@ -79,7 +79,7 @@ class OneByOne:
     def __len__(self) -> int:
         return len(self._examples)
 
-    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+    def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> PyTree:
         several = getattr(self._examples, "__getitems__", None)  # of torch's data sets
         indices = [int(row) for row in rows]
         if several is not None:
@@ -99,13 +99,13 @@ class Part:
         rows: Which, in order.
     """
 
-    def __init__(self, source: Source, rows: Int[np.ndarray, " rows"]):
+    def __init__(self, source: Source, rows: Integer[np.ndarray, " rows"]):
         self.source, self.rows = source, rows
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> PyTree:
+    def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> PyTree:
         return self.source[self.rows[rows]]
 
 
@@ -171,7 +171,7 @@ def _host(part: Any) -> np.ndarray:
     return part.numpy() if hasattr(part, "numpy") else np.asarray(part)
 
 
-def _by_position(array: Any) -> Callable[[Int[np.ndarray, " rows"]], np.ndarray]:
+def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndarray]:
     """Rows in any order and more than once, of whatever kind of array."""
     if hasattr(array, "toarray"):  # scipy's sparse matrices and arrays
         by_rows = array.tocsr() if hasattr(array, "tocsr") else array
@@ -181,7 +181,7 @@ def _by_position(array: Any) -> Callable[[Int[np.ndarray, " rows"]], np.ndarray]
     if isinstance(array, np.ndarray | jax.Array):
         return lambda rows: np.asarray(array[rows])
 
-    def ascending(rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+    def ascending(rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
         # HDF5 takes rows that ascend, each once; zarr is quicker so.
         unique, place = np.unique(rows, return_inverse=True)
         reader = getattr(array, "oindex", array)
@@ -190,7 +190,7 @@ def _by_position(array: Any) -> Callable[[Int[np.ndarray, " rows"]], np.ndarray]
     return ascending
 
 
-def _from_map(array: np.memmap, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
+def _from_map(array: np.memmap, rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
     taken = np.take(np.asarray(array), rows, axis=0)
     mapped = array._mmap  # type: ignore[attr-defined]
     if mapped is not None and hasattr(mapped, "madvise"):
@@ -199,8 +199,8 @@ def _from_map(array: np.memmap, rows: Int[np.ndarray, " rows"]) -> np.ndarray:
 
 
 def epoch_order(
-    seed: Int[np.ndarray, " words"], num: int, start: int, stop: int
-) -> Int[np.ndarray, " rows"]:
+    seed: Integer[np.ndarray, " words"], num: int, start: int, stop: int
+) -> Integer[np.ndarray, " rows"]:
     """Some places of a permutation of the rows, without the rest of it.
 
     A Feistel network permutes the numbers below a power of four that holds `num`; a number beyond
