@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from tighter._checks import require
 from tighter._errors import InputError
@@ -118,7 +118,7 @@ class Stored:
         return jax.tree.map(lambda part: part if _is_narrow(part) else _rounded(part, name), xs)
 
 
-def admitted_rows(model: Any, data: Any, name: str, *, scalars: bool) -> Admitted:
+def admitted_rows(model: Any, data: Any, name: str, *, scalars: bool = True) -> Admitted:
     """The same as `admitted`, of examples that are read by rows where they are not in memory.
 
     Returns:
@@ -147,6 +147,12 @@ def shapes_of(xs: Any) -> PyTree:
     """The shapes of an example's parts."""
     one = xs.one if isinstance(xs, Stored) else xs
     return jax.tree.map(lambda part: part.shape[1:], one)
+
+
+def as_floating(part: Array) -> Array:
+    """Whole numbers as floating-point ones; those as they are."""
+    floating = jnp.issubdtype(part.dtype, jnp.inexact)
+    return part if floating else part.astype(jnp.result_type(float))
 
 
 def _in_memory(data: Any, name: str) -> Any:

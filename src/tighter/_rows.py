@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from tighter._chunks import map_chunks
 from tighter._errors import InputError
+from tighter._mesh import spread_rows
 from tighter._protocols import as_model, as_posterior
 
 
@@ -56,13 +57,13 @@ class Rows(eqx.Module):
                 self.log_joint_of, x, posterior, jax.random.fold_in(key, draw), *entries
             )
 
-        def spread(leaf: Array) -> Array:
-            repeated = jnp.broadcast_to(leaf[:, None], (*draws.shape, *leaf.shape[1:]))
-            return repeated.reshape(-1, *leaf.shape[1:])
+        def repeated(leaf: Array) -> Array:
+            of_draws = jnp.broadcast_to(leaf[:, None], (*draws.shape, *leaf.shape[1:]))
+            return of_draws.reshape(-1, *leaf.shape[1:])
 
-        per_example = jax.tree.map(spread, (self.xs, self.batched, self.keys))
-        per_draw = (column.reshape(-1) for column in (draws, *columns))
-        values = jax.vmap(row)(*per_example, *per_draw)
+        per_example = jax.tree.map(repeated, (self.xs, self.batched, self.keys))
+        per_draw = tuple(column.reshape(-1) for column in (draws, *columns))
+        values = jax.vmap(row)(*spread_rows((*per_example, *per_draw), *draws.shape))
         return jax.tree.map(lambda leaf: leaf.reshape(*draws.shape, *leaf.shape[1:]), values)
 
     def in_chunks(
@@ -127,8 +128,10 @@ class Rows(eqx.Module):
         return eqx.combine(jax.tree.map(lambda leaf: leaf[0], self.batched), self.shared)
 
 
-def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
+def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ...]) -> Rows:
     """Posteriors of a batch by one vmap, each example with a key of its own.
+
+    The key is split for the examples, or holds theirs already.
 
     Arrays that a posterior takes from the model as they are (the weights of a network that it
     carries, a shared scale) are not copied for each example.
@@ -156,7 +159,7 @@ def rows_of_batch(model: Any, xs: PyTree, *, key: Key[Array, ""]) -> Rows:
         return batched
 
     batched = jax.vmap(batched_part)(xs)
-    keys = jax.random.split(key, next(iter(sizes))[0])
+    keys = key if key.ndim else jax.random.split(key, next(iter(sizes))[0])
     return Rows(hooks.log_joint, xs, batched, shared[0], keys)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -34,8 +36,7 @@ class Source(Protocol):
 class Arrays:
     """Arrays that are read by rows: memory maps, HDF5, zarr, sparse matrices, or a tree of these.
 
-    Sparse rows are made dense a batch at a time. What a memory map has read is given back to the
-    system at once, so that memory does not grow with what was read.
+    Sparse rows are made dense a batch at a time. Memory does not grow with what was read of a map.
 
     Args:
         tree: Arrays with the same leading axis.
@@ -177,7 +178,7 @@ def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndar
         by_rows = array.tocsr() if hasattr(array, "tocsr") else array
         return lambda rows: np.asarray(by_rows[rows].toarray())
     if isinstance(array, np.memmap):
-        return lambda rows: _from_map(array, rows)
+        return _Mapped(array)
     if isinstance(array, np.ndarray | jax.Array):
         return lambda rows: np.asarray(array[rows])
 
@@ -190,12 +191,34 @@ def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndar
     return ascending
 
 
-def _from_map(array: np.memmap, rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
-    taken = np.take(np.asarray(array), rows, axis=0)
-    mapped = array._mmap  # type: ignore[attr-defined]
-    if mapped is not None and hasattr(mapped, "madvise"):
-        mapped.madvise(mmap.MADV_DONTNEED)
-    return taken
+class _Mapped:
+    """Rows of a memory map, read from its file: of a map the system keeps what lies about a row.
+
+    Args:
+        array: The map, or a part of one.
+    """
+
+    def __init__(self, array: np.memmap):
+        self._array, self._file = array, None
+        width = array.strides[0]
+        is_whole = width > 0 and width == array[:1].nbytes and array[:1].flags.c_contiguous
+        mapped, name = array._mmap, array.filename  # type: ignore[attr-defined]
+        if not (is_whole and mapped is not None and name is not None and hasattr(os, "pread")):
+            return
+        base = np.frombuffer(mapped, np.uint8).ctypes.data
+        began = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
+        self._start, self._width = began + array.ctypes.data - base, width
+        self._file = Path(name).open("rb", buffering=0)  # noqa: SIM115 as long as the map
+
+    def __call__(self, rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
+        if self._file is None:
+            return np.array(self._array[rows])
+        descriptor, width = self._file.fileno(), self._width
+        places = (rows.astype(np.int64) * width + self._start).tolist()
+        read = b"".join([os.pread(descriptor, width, place) for place in places])
+        if len(read) != len(rows) * width:
+            raise InputError(f"{self._array.filename} was cut short while it was read")
+        return np.frombuffer(read, self._array.dtype).reshape(len(rows), *self._array.shape[1:])
 
 
 def epoch_order(

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from tighter._checks import check_counts
 from tighter._chunks import fold_chunks, map_blocks
-from tighter._examples import admitted
+from tighter._examples import Stored, admitted, admitted_rows, as_floating, num_rows
+from tighter._mesh import checked_mesh, over, size_of
 from tighter._programs import compiled
 from tighter._protocols import as_model
 from tighter._rows import Rows, rows_of_batch
@@ -26,6 +28,8 @@ from tighter.objectives.log_weights import log_weight
 # cache. Draws of one example stay together, so that the largest weights are sorted out seldom.
 _ROWS = 4096
 _DRAWS = 512
+# Examples whose posteriors are in memory at a time, where they are read by rows.
+_EXAMPLES = 4096
 
 
 # Groups of draws, from whose sums come the bootstrap and the jackknife.
@@ -91,6 +95,7 @@ def log_likelihood(
     num_samples: int = 5000,
     chunk_size: int | None = None,
     key: Key[Array, ""],
+    mesh: Mesh | None = None,
     show_progress: bool | None = None,
 ) -> LogLikelihood:
     r"""Estimate $\log p(x) \approx \log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)$ for each example.
@@ -102,10 +107,12 @@ def log_likelihood(
     Args:
         model: Any `eqx.Module` with `log_joint(x)` and `posterior(x)`; one with `for_scoring()` is
             replaced by what that returns.
-        x: Examples; arrays with leading axis N.
+        x: Examples; arrays with leading axis N, or what is read by rows (see `fit`).
         num_samples: K, draws an example.
         chunk_size: Draws of an example at a time; None for a size that suits the machine.
         key: Random key.
+        mesh: Devices to compute on: examples are spread over its axis "data", draws over "draws";
+            None for one device. The numbers are the same to rounding.
         show_progress: None for a bar on terminals; True or False.
 
     Returns:
@@ -119,32 +126,70 @@ def log_likelihood(
         al., "Pareto smoothed importance sampling", 2024.
     """
     check_counts(num_samples=num_samples, chunk_size=chunk_size)
-    rows = rows_of_all(model, x, key=key)
-    rows.check_turns(num_samples)
-    chunk = min(chunk_size or _DRAWS, num_samples)
-    num = rows.keys.shape[0]
-    sums = map_blocks(
-        lambda taken: _stream(rows, taken, num_samples, chunk),
-        num,
-        max(1, min(_ROWS // chunk, num)),
-        "log-likelihood",
-        show_progress=show_progress,
+    mesh = None if mesh is None else checked_mesh(mesh)
+    model, xs, _ = admitted_rows(model, x, "x")
+    model, num, keys = (
+        as_model(model).for_scoring(),
+        num_rows(xs),
+        jax.random.split(key, num_rows(xs)),
     )
-    return _summarize(sums, num_samples, np.asarray(rows.turns()), jax.random.fold_in(key, 0))
+    chunk = min(chunk_size or _DRAWS * size_of(mesh, "draws"), num_samples)
+    at_once = max(1, min(_ROWS * size_of(mesh, "draws") // chunk, num)) * size_of(mesh, "data")
+    turns: list[np.ndarray] = []
+
+    def sums_of(rows: Rows, description: str) -> _Sums:
+        rows.check_turns(num_samples)
+        turns.append(np.asarray(rows.turns()))
+        return map_blocks(
+            lambda taken: _stream(rows, taken, num_samples, chunk, mesh),
+            rows.keys.shape[0],
+            at_once,
+            description,
+            show_progress=show_progress,
+        )
+
+    if isinstance(xs, Stored):
+        parts = [
+            sums_of(
+                posteriors(model, xs[part], key=keys[part]),
+                f"log-likelihood of {part[0]:,} to {part[-1] + 1:,} of {num:,}",
+            )
+            for part in np.array_split(np.arange(num), -(-num // _EXAMPLES))
+        ]
+        sums = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    else:
+        sums = sums_of(posteriors(model, xs, key=keys), "log-likelihood")
+    return _summarize(sums, num_samples, np.concatenate(turns), jax.random.fold_in(key, 0))
 
 
 def rows_of_all(model: Any, x: PyTree, *, key: Key[Array, ""]) -> Rows:
     """The posteriors of all examples, computed once, by the model's own q for scoring if any."""
     model, x, _ = admitted(model, x)
-    return compiled(rows_of_batch)(as_model(model).for_scoring(), x, key=key)
+    return posteriors(as_model(model).for_scoring(), x, key=key)
 
 
 @compiled
-def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: int) -> _Sums:
+def posteriors(model: Any, xs: PyTree, *, key: Key[Array, ...]) -> Rows:
+    """The posteriors of some examples."""
+    return rows_of_batch(model, jax.tree.map(as_floating, xs), key=key)
+
+
+@compiled
+def _stream(
+    rows: Rows,
+    taken: Int[Array, " batch"],
+    num_samples: int,
+    chunk: int,
+    mesh: Mesh | None = None,
+) -> _Sums:
     """Sums over all draws of some examples, a chunk at a time."""
-    some = rows.take(taken)
+    with over(mesh):
+        return _sums(rows.take(taken), taken, num_samples, chunk)
+
+
+def _sums(some: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: int) -> _Sums:
     num_batch, turns = taken.shape[0], some.turns()
-    num_groups = min(_GROUPS, num_samples // rows.longest_turn)
+    num_groups = min(_GROUPS, num_samples // some.longest_turn)
 
     def log_weights(start: Int[Array, ""], size: int) -> Float[Array, "batch draws"]:
         draws = jnp.broadcast_to(start + jnp.arange(size), (num_batch, size))
@@ -153,7 +198,7 @@ def _stream(rows: Rows, taken: Int[Array, " batch"], num_samples: int, chunk: in
     dtype = jax.eval_shape(lambda: log_weights(jnp.asarray(0), 1)).dtype
     lowest = jnp.full((num_batch, tail_size(num_samples) + 1), -jnp.inf, dtype)
     zeros = jnp.zeros(num_batch, dtype)
-    groups, strata = (jnp.zeros((num_batch, num), dtype) for num in (num_groups, rows.longest_turn))
+    groups, strata = (jnp.zeros((num_batch, num), dtype) for num in (num_groups, some.longest_turn))
     sums = _Sums(lowest, jnp.full(num_batch, -jnp.inf, dtype), groups, strata, zeros)
 
     def add(sums: _Sums, start: Int[Array, ""], size: int) -> _Sums:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from tighter._errors import InputError
+from tighter._examples import as_floating
 from tighter._mesh import layout, over, spread
 from tighter._programs import compiled
 from tighter._protocols import as_model, untrained_fields
@@ -367,12 +368,6 @@ def _model_key(key: Key[Array, ""]) -> Key[Array, ""]:
 def leading_size(xs: PyTree) -> int:
     """How many examples there are."""
     return jax.tree.leaves(xs)[0].shape[0]
-
-
-def as_floating(part: Array) -> Array:
-    """Whole numbers as floating-point ones; those as they are."""
-    floating = jnp.issubdtype(part.dtype, jnp.inexact)
-    return part if floating else part.astype(jnp.result_type(float))
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
