@@ -128,7 +128,7 @@ def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
     def permutation(key):
         return jax.random.permutation(key, num_examples)
 
-    keys = keys_of(jax.random.key(0))
+    order = Order(keys_of(jax.random.key(0)).permutation, num_examples, BATCH)
     return {
         "fit's loop": epoch(data),
         "Adam": epoch(data, optimizer=optax.sgd(1e-4)),
@@ -137,7 +137,7 @@ def contestants(data: jax.Array) -> dict[str, Callable[[], object]]:
         "densities": epoch(data, model=Replaced(vae, plain=True)),
         "draws and densities": epoch(data, model=Replaced(vae, constant=True, plain=True)),
         "by hand": TrainingLoop(step, params, batches, ADAM, has_gradient=True),
-        "order": lambda: Order(keys.permutation, num_examples, BATCH).rows(0, num_examples // BATCH),
+        "order": lambda: order.rows(0, num_examples // BATCH),
         "permutation": lambda: permutation(jax.random.key(0)),
         "no step": epoch(data, until=0),
     }

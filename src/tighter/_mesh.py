@@ -57,13 +57,12 @@ def size_of(mesh: Mesh | None, axis: str) -> int:
     return 1 if mesh is None else mesh.shape.get(axis, 1)
 
 
-def check_divides(mesh: Mesh, batch_size: int) -> None:
+def check_divides(batch_size: int, size: int) -> None:
     """Refuse a batch that does not divide over the devices.
 
     Raises:
         InputError: With the nearest that does.
     """
-    size = size_of(mesh, "data")
     nearest = max(size, round(batch_size / size) * size)
     require(
         batch_size % size == 0,

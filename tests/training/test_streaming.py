@@ -118,3 +118,19 @@ def test_a_source_that_changes_its_length(fit, xs, monkeypatch):
 def test_a_stream_is_refused(fit, xs):
     with pytest.raises(tt.InputError, match=r"data is a stream \(generator\)"):
         fit(row for row in xs)
+
+
+def test_a_log_likelihood_is_read_in_parts(fit, xs, mapped, monkeypatch):
+    """To the bit: keys are those of all examples."""
+    module = importlib.import_module("tighter.evaluation.log_likelihood")
+    monkeypatch.setattr(module, "_EXAMPLES", 10)
+    model, key = fit().model, jax.random.key(2)
+    whole, parts = (tt.log_likelihood(model, x, num_samples=50, key=key) for x in (xs, mapped))
+    for mine, theirs in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6)
+
+
+def test_other_evaluations_take_what_is_read_by_rows(fit, xs, mapped):
+    model, key = fit().model, jax.random.key(2)
+    both = (tt.diagnostics.active_units(model, x, key=key) for x in (xs, mapped))
+    assert_same(*(jax.tree.leaves(each) for each in both))

@@ -148,7 +148,7 @@ class Streamed:
             shape = (self._steps, self._order.batch_size, *part.shape[2:])
             start = local.start or 0
 
-            def of_device(index: tuple[slice, ...]) -> np.ndarray:
+            def of_device(index: Any) -> np.ndarray:
                 first, last, _ = index[1].indices(shape[1])
                 return part[:, first - start : last - start]
 

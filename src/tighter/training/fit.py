@@ -27,7 +27,7 @@ from tighter._examples import (
     shapes_of,
 )
 from tighter._lock import alone_in
-from tighter._mesh import check_divides, checked_mesh, layout
+from tighter._mesh import check_divides, checked_mesh, layout, size_of
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.source import Arrays
@@ -167,7 +167,7 @@ def fit(
         _check_minibatches(model, objective, held_out, batch_size, num_examples)
     if mesh is not None:
         mesh = checked_mesh(mesh)
-        check_divides(mesh, batch_size)
+        check_divides(batch_size, size_of(mesh, "data"))
         xs, held_out = (part if part is None else _by_rows(part) for part in (xs, held_out))
     per_epoch = num_examples // batch_size
     num_steps = num_epochs * per_epoch
