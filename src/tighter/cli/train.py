@@ -14,6 +14,7 @@ from tighter.cli._training import check_same, train_run
 # Option on the command line -> its place in the configuration.
 _PLACES = {
     "data": ("data", "source"),
+    "size": ("data", "size"),
     "target": ("data", "target"),
     "model": ("model", "kind"),
     "bound": ("objective", "bound"),
@@ -36,7 +37,13 @@ def train(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits, a folder of IDX files, .npy, .npz, .csv, .parquet [digits]"),
+        typer.Option(
+            help="digits, a folder of images, IDX or .npy, or .npy, .npz, .csv, .parquet [digits]"
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Pixels a side of the images of a folder [as they are]"),
     ] = None,
     target: Annotated[
         str | None,
@@ -87,6 +94,8 @@ def train(
       tighter train
 
       tighter train --data mnist/ --bound iwae --num-samples 50 --num-backward 8
+
+      tighter train --data photos/ --size 64 --set model.network=convolutional
 
       tighter train --data wine.csv --target quality --prior mixture:10 --posterior flow
 

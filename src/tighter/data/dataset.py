@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +12,11 @@ from tighter._checks import require
 from tighter._errors import InputError
 from tighter.data.columns import refuse_missing_rows
 from tighter.data.schema import Schema
+from tighter.data.source import Part, is_stored
 
 # Of a column's range: what rounding may change a number by.
 _LOST = 1e-4
+_SAMPLED = 64 * 2**20  # bytes
 _COLUMNS = 256  # looked at together
 
 
@@ -23,7 +26,8 @@ class Dataset:
 
     Any numeric array is accepted as `x` and stored without scaling, which belongs to the reader of
     a file, who knows what the numbers were: as float32, or as doubles where float32 can't tell the
-    numbers of a column apart.
+    numbers of a column apart. An array that is read by rows stays where it is, and its rows are
+    looked at when they are read.
 
     Args:
         x: The examples, shape (N, *shape), finite but for what is missing.
@@ -37,14 +41,16 @@ class Dataset:
     """
 
     # Plain annotations: what is handed in may be of another type, and is checked below.
-    x: np.ndarray
+    x: Any
     labels: np.ndarray | None = None
     name: str = "data"
     schema: Schema | None = None
     missing: bool = False
 
     def __post_init__(self) -> None:
-        x = _examples(np.asarray(self.x), missing=self.missing)
+        x = self.x
+        if not is_stored(x):
+            x = _examples(np.asarray(x), missing=self.missing)
         object.__setattr__(self, "x", x)
         if self.schema is not None and x.shape[1:] != (len(self.schema.columns),):
             raise InputError(
@@ -68,6 +74,16 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return self.x.shape[1:]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return np.asarray(self.x[rows])
+
+    def sample(self) -> np.ndarray:
+        """The examples; of those that are read by rows the first ones, as many as fit 64 MB."""
+        if not is_stored(self.x):
+            return self.x
+        most = _SAMPLED // max(1, 4 * math.prod(self.shape))
+        return np.asarray(self.x[np.arange(min(len(self), max(most, 100)))])
 
     def take(self, indices: Sequence[int] | np.ndarray) -> "Dataset":
         """The data set of the named rows, in the order named.
@@ -98,7 +114,8 @@ class Dataset:
         )
         # Of the same precision, whatever the few rows would take.
         taken = copy.copy(self)
-        object.__setattr__(taken, "x", self.x[rows])
+        some = Part(self.x, rows % size) if is_stored(self.x) else self.x[rows]
+        object.__setattr__(taken, "x", some)
         object.__setattr__(taken, "labels", None if self.labels is None else self.labels[rows])
         return taken
 

@@ -88,13 +88,14 @@ def check_pixels(
     Raises:
         InputError: If a value is outside [0, 1].
     """
-    low, high = float(np.nanmin(dataset.x)), float(np.nanmax(dataset.x))
+    x = dataset.sample()
+    low, high = float(np.nanmin(x)), float(np.nanmax(x))
     if low >= 0 and high <= 1:
         return
     demanding = f"{binarization.value} binarization needs"
     if binarization is Binarization.NONE:
         demanding = f"{observation_name} observations need"
-    whole = high == round(high) and bool((dataset.x == np.round(dataset.x)).all())
+    whole = high == round(high) and bool((x == np.round(x)).all())
     most = 2 ** math.ceil(math.log2(high + 1)) - 1 if whole and high > 1 else high
     mend = f"divide by {most:g}" if low >= 0 else "rescale as (x - x.min()) / (x.max() - x.min())"
     raise InputError(
@@ -126,7 +127,7 @@ def check_levels(data: Dataset, levels: int) -> None:
         InputError: If a value is none of 0, 1/(L − 1), …, 1.
     """
     require(levels >= 2, f"data.levels is 2 or more, or 0 for none, got {levels}")
-    steps = np.asarray(data.x, np.float64) * (levels - 1)
+    steps = np.asarray(data.sample(), np.float64) * (levels - 1)
     wrong = (np.abs(steps - np.round(steps)) > 1e-3) | (steps < -1e-3) | (steps > levels - 1 + 1e-3)
     require(
         not wrong.any(),

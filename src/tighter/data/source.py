@@ -93,21 +93,64 @@ class OneByOne:
 
 
 class Part:
-    """Some rows of a source.
+    """Some rows of an array that is read by rows.
 
     Args:
-        source: The whole.
+        array: The whole; has a shape.
         rows: Which, in order.
+        scale: What numbers are divided by on the way, into float32; None to leave them.
     """
 
-    def __init__(self, source: Source, rows: Integer[np.ndarray, " rows"]):
-        self.source, self.rows = source, rows
+    def __init__(
+        self, array: Any, rows: Integer[np.ndarray, " rows"], *, scale: float | None = None
+    ):
+        self._array, self._rows, self._scale = array, rows, scale
+        self._read = array.__getitem__ if isinstance(array, Part) else _by_position(array)
+        self.shape = (len(rows), *array.shape[1:])
+        self.dtype = array.dtype if scale is None else np.dtype(np.float32)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows)
 
-    def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> PyTree:
-        return self.source[self.rows[rows]]
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        values = self._read(self._rows[rows])
+        return values if self._scale is None else values / np.float32(self._scale)
+
+
+class Shards:
+    """Arrays one after the other, as one.
+
+    Args:
+        arrays: Of one shape but for their rows.
+        names: What messages call them.
+
+    Raises:
+        InputError: If their shapes differ.
+    """
+
+    def __init__(self, arrays: Sequence[Any], names: Sequence[str]):
+        for array, name in zip(arrays, names, strict=True):
+            require(
+                array.shape[1:] == arrays[0].shape[1:] and array.dtype == arrays[0].dtype,
+                f"{name} holds examples of {array.dtype}{array.shape[1:]}, {names[0]} of "
+                f"{arrays[0].dtype}{arrays[0].shape[1:]}: shards are of one shape and type",
+            )
+        self._readers = [_by_position(array) for array in arrays]
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self.shape, self.dtype = (int(self._ends[-1]), *arrays[0].shape[1:]), arrays[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        rows = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        taken = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        of_shard = np.searchsorted(self._ends, rows, side="right")
+        for shard in np.unique(of_shard):
+            here = of_shard == shard
+            first = self._ends[shard - 1] if shard else 0
+            taken[here] = self._readers[shard](rows[here] - first)
+        return taken
 
 
 def as_source(data: Any, name: str = "data") -> Source | None:
@@ -120,7 +163,7 @@ def as_source(data: Any, name: str = "data") -> Source | None:
     Raises:
         InputError: If it has no length, or gives no examples.
     """
-    if isinstance(data, Arrays | OneByOne | Part):
+    if isinstance(data, Arrays | OneByOne | Part | Shards):
         return data
     if isinstance(data, Iterator) or (hasattr(data, "__iter__") and not hasattr(data, "__len__")):
         raise InputError(
@@ -129,7 +172,7 @@ def as_source(data: Any, name: str = "data") -> Source | None:
         )
     leaves = jax.tree.leaves(data, is_leaf=is_array_like)
     if leaves and all(is_array_like(leaf) for leaf in leaves):
-        return Arrays(data, name) if any(map(_is_stored, leaves)) else None
+        return Arrays(data, name) if any(map(is_stored, leaves)) else None
     if isinstance(data, list | tuple | dict) or not isinstance(data, Source):
         return None
     return _of_rows(data, name)
@@ -140,9 +183,10 @@ def is_array_like(leaf: Any) -> bool:
     return all(hasattr(leaf, part) for part in ("shape", "dtype", "__getitem__"))
 
 
-def _is_stored(leaf: Any) -> bool:
-    """Whether an array is not in memory, or not dense."""
-    return isinstance(leaf, np.memmap) or not isinstance(leaf, np.ndarray | np.generic | jax.Array)
+def is_stored(leaf: Any) -> bool:
+    """Whether something is an array that is not in memory, or not dense."""
+    in_memory = isinstance(leaf, np.ndarray | np.generic | jax.Array)
+    return is_array_like(leaf) and (isinstance(leaf, np.memmap) or not in_memory)
 
 
 def _of_rows(data: Any, name: str) -> Source:
@@ -181,6 +225,8 @@ def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndar
         return _Mapped(array)
     if isinstance(array, np.ndarray | jax.Array):
         return lambda rows: np.asarray(array[rows])
+    if type(array).__module__.startswith("tighter."):
+        return array.__getitem__
 
     def ascending(rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
         # HDF5 takes rows that ascend, each once; zarr is quicker so.

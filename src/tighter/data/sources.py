@@ -18,7 +18,10 @@ from tighter._extras import check_installed
 from tighter._files import reading
 from tighter.data.arrays import Part, Raw, read_archive, read_idx, to_datasets
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
+from tighter.data.images import Images, image_files
 from tighter.data.schema import infer_schema, without_columns
+from tighter.data.source import Part as StoredPart
+from tighter.data.source import Shards
 from tighter.data.table import SUFFIXES, read_table
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ _IDX_EXPECTED = (
     "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each with or without .gz"
 )
 _MOST_LISTED = 5
+_IN_MEMORY = 256 * 2**20  # bytes
+_LOOKED_AT = 1000  # examples, to tell what the numbers are
 _DIGITS = "datasets/data/digits.csv.gz"  # in scikit-learn
 
 
@@ -48,6 +53,7 @@ def load(
     target: str | None = None,
     missing_words: Sequence[str] | None = None,
     pixels: bool | None = None,
+    size: int | None = None,
 ) -> Splits:
     """Read a data set and split it.
 
@@ -61,6 +67,8 @@ def load(
             - the word "digits": scikit-learn's 1797 digits of 8 by 8 pixels, scaled to [0, 1] (a
               folder of that name is "./digits");
             - a folder of IDX files under the names of MNIST, gzipped or not;
+            - a folder of images, whose folders are their labels;
+            - a folder of `.npy` files, one after the other;
             - a `.npy` or `.npz` file, of which no pickle is ever read;
             - a `.csv`, `.tsv` or `.parquet` table, whose parts have its schema.
         array: The array of an `.npz` file that holds the examples, where its name does not tell.
@@ -77,9 +85,11 @@ def load(
             (see `read_table`).
         pixels: Whether numbers of uint8 are pixels, to be divided by 255; none to take them for
             such where one is above 1.
+        size: Pixels a side, to which the middle of each image of a folder is brought.
 
     Returns:
-        The three parts.
+        The three parts. What takes more than 256 MB, of images, `.npy` files and folders of these,
+        is read by rows when it is asked for.
 
     Raises:
         InputError: If the source cannot be found, read, understood or split.
@@ -115,6 +125,10 @@ def load(
             _not_found(str(source)),
         )
         require(
+            size is None or (path.is_dir() and source != "digits"),
+            f"size={size} is of a folder of images, and {source} is none; leave it out",
+        )
+        require(
             array is None or is_archive or (path.is_file() and not is_table),
             f"array={array!r} names an array of an .npz file, and {source} is none; leave it out",
         )
@@ -123,7 +137,9 @@ def load(
         elif source == "digits":
             datasets = {"train": _digits()}
         elif path.is_dir():
-            datasets = to_datasets(_read_folder(path), path.resolve().name, pixels=pixels)
+            datasets = _folder(path, size=size, pixels=pixels)
+        elif path.suffix.lower() == ".npy" and path.stat().st_size > _IN_MEMORY:
+            datasets = {"train": _by_rows(_mapped(path), None, path.resolve().stem, pixels=pixels)}
         elif is_archive:
             parts = read_archive(path, array=array)
             datasets = to_datasets(parts, path.resolve().stem, pixels=pixels)
@@ -135,6 +151,49 @@ def load(
         test=datasets.get("test", test),
         seed=seed,
     )
+
+
+def _folder(path: Path, *, size: int | None, pixels: bool | None) -> dict[Part, Dataset]:
+    """IDX files, `.npy` files or images."""
+    name = path.resolve().name
+    arrays = sorted(path.glob("*.npy"))
+    if any(_IDX_NAME.fullmatch(entry.name) for entry in path.iterdir()):
+        kind, datasets = "IDX files", to_datasets(_read_folder(path), name, pixels=pixels)
+    elif arrays:
+        shards = Shards([_mapped(file) for file in arrays], [str(file) for file in arrays])
+        kind, datasets = "arrays", {"train": _by_rows(shards, None, name, pixels=pixels)}
+    elif image_files(path):
+        images = Images(path, size=size)
+        pixels = True if pixels is None else pixels
+        return {"train": _by_rows(images, images.labels, name, pixels=pixels)}
+    else:
+        kind, datasets = "nothing", to_datasets(_read_folder(path), name, pixels=pixels)
+    require(size is None, f"size={size} is of a folder of images, and {path} holds {kind}")
+    return datasets
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InputError(f"{path} can't be read as an array ({error}); save it anew") from None
+
+
+def _by_rows(x: Any, labels: np.ndarray | None, name: str, *, pixels: bool | None) -> Dataset:
+    """A data set of an array that is read by rows; of few bytes, in memory."""
+    require(
+        x.dtype.kind in "biuf" and len(x.shape) > 1 and len(x) > 0,
+        f"{name} has to be an array of real numbers (N, ...), got {x.dtype} of shape {x.shape}",
+    )
+    if np.prod(x.shape) * x.dtype.itemsize <= _IN_MEMORY:
+        return to_datasets({"train": Raw(x[:], labels, name)}, name, pixels=pixels)["train"]
+    some = x[np.arange(min(len(x), _LOOKED_AT))]
+    if x.dtype == np.uint8 and pixels is None:
+        pixels = bool((some > 1).any())
+    scale = 255.0 if x.dtype == np.uint8 and pixels else None
+    missing = x.dtype.kind == "f" and bool(np.isnan(some).any())
+    whole = StoredPart(x, np.arange(len(x)), scale=scale)
+    return Dataset(whole, labels, name, missing=missing)
 
 
 def _not_read(path: Path) -> str:

@@ -49,7 +49,7 @@ class Autoencoder(ExamplesKind):
         images = "gaussian" if data.levels else "bernoulli"
         observation = model.observation or ("mixed" if train.schema else images)
         if observation == "categorical":  # as many as the data have
-            observation = f"categorical:{int(max(np.nanmax(part.x) for part in parts)) + 1}"
+            observation = f"categorical:{int(max(np.nanmax(part.sample()) for part in parts)) + 1}"
         bernoulli = observation == "bernoulli" and train.schema is None
         binarization = data.binarization or ("stochastic" if bernoulli else "none")
         latents = {(name or "").partition(":")[0] for name in (model.prior, model.posterior)}
@@ -105,7 +105,7 @@ class Autoencoder(ExamplesKind):
                 )
             if binarization is not Binarization.NONE:
                 check_pixels(part, binarization)
-            observation.check(part.x, names=schema.names if schema else ())
+            observation.check(part.sample(), names=schema.names if schema else ())
 
     def build(self, configuration: Any, shape: Shape, xs: Any, schema: Any = None) -> Any:
         """The model before training."""

@@ -41,7 +41,9 @@ class DataConfiguration:
     """What to learn from.
 
     Attributes:
-        source: "digits", a folder of IDX files, a .npy, .npz, .csv, .tsv or .parquet file.
+        source: "digits", a folder of images, of IDX or of .npy files, a .npy, .npz, .csv, .tsv or
+            .parquet file.
+        size: Pixels a side, to which the middle of each image of a folder is brought.
         array: The array of a .npz file to take, where its names don't tell.
         header: Whether a table's first line holds names; left out, as it looks.
         missing_words: Words of a CSV file that stand for missing cells, in place of the usual ones:
@@ -62,6 +64,7 @@ class DataConfiguration:
     """
 
     source: str = "digits"
+    size: int | None = None
     array: str | None = None
     header: bool | None = None
     missing_words: tuple[str, ...] | None = None

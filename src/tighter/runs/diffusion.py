@@ -44,7 +44,7 @@ class Diffusion(ExamplesKind):
             )
         images, levels = len(train.shape) > 1, configuration.data.levels
         if levels is None:
-            levels = (levels_of(train.x) if images else None) or 0
+            levels = (levels_of(train.sample()) if images else None) or 0
         steps = training.batch_size * _LEAST_STEPS // max(1, len(train))
         denoiser = configuration.diffusion.denoiser or ("unet" if images else "mlp")
         return configuration.updated(

@@ -55,6 +55,7 @@ class ExamplesKind(Kind):
             header=data.header,
             missing_words=data.missing_words,
             pixels=_are_pixels(configuration),
+            size=data.size,
             drop=data.drop,
             kinds=pairs(data.kinds, "data.kinds=age=count"),
             target=data.target,

@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from tighter._checks import require
 from tighter._names import unknown
-from tighter.data import Schema
+from tighter.data import Dataset, Schema
 from tighter.evaluation import LogLikelihood
 from tighter.runs.folder import RunFolder
 from tighter.training import SCHEDULES, Trainable
@@ -30,7 +30,7 @@ class Prepared:
     Attributes:
         configuration: The resolved one.
         source: Training examples, as `fit` takes them.
-        xs: The same as one array.
+        xs: The same as one array, in memory or read by rows.
         validation: Some of the examples held out.
         test: Those to score the model on.
         data: All of it, as `draw` takes it.
@@ -56,6 +56,11 @@ class Prepared:
     files: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     about: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def sample(self) -> Any:
+        """Training examples in memory: all, or where they are read by rows, some."""
+        return self.source.sample() if isinstance(self.source, Dataset) else self.xs
 
 
 class Effort(NamedTuple):

@@ -34,7 +34,9 @@ def picture_arrays(
     """Prior samples, reconstructions, encodings with their labels, and the grid of a 2-D latent."""
     sample_key, transform_key, reconstruct_key = jax.random.split(key, 3)
     draw_key = jax.random.fold_in(reconstruct_key, 0)
-    encoded = np.concatenate([splits.test.x, splits.train.x])[:_ENCODINGS]
+    encoded = np.concatenate([part.x[:_ENCODINGS] for part in (splits.test, splits.train)])[
+        :_ENCODINGS
+    ]
     model, encoded, origin = admitted(model, encoded)
     encoded = transform(jnp.asarray(encoded), key=transform_key)
     shown = encoded[: min(_RECONSTRUCTIONS, len(splits.test))]

@@ -86,7 +86,7 @@ def train(
     prepared = kind.prepare(configuration, stored)
     configuration = prepared.configuration
     training, epochs = configuration.training, configuration.training.epochs or 0
-    model = kind.build(configuration, prepared.shape, prepared.xs, prepared.schema)
+    model = kind.build(configuration, prepared.shape, prepared.sample, prepared.schema)
     check_numbers(
         prepared.xs,
         prepared.validation,
