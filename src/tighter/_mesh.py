@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
@@ -69,6 +71,29 @@ def check_divides(batch_size: int, size: int) -> None:
         f"a batch of {batch_size} does not divide over {size} devices: the nearest that does is "
         f"{nearest}",
     )
+
+
+def mesh_of(devices: str) -> Mesh | None:
+    """A mesh of so many devices for examples; None of one. A CPU is divided into as many.
+
+    Args:
+        devices: A whole number, or "all".
+
+    Raises:
+        InputError: If there are not as many, or it is no number.
+    """
+    number = int(devices) if devices.isdecimal() else 0
+    require(devices == "all" or number > 0, f"--devices is a whole number or all, got {devices!r}")
+    with contextlib.suppress(RuntimeError):  # JAX has begun: with as many as there are
+        jax.config.update("jax_num_cpu_devices", number or os.cpu_count() or 1)
+    there = jax.devices()
+    require(
+        number <= len(there),
+        f"{number} devices were asked for, and there are {len(there)} ({there[0].platform}): "
+        f"take --devices {len(there)} or fewer",
+    )
+    taken = there[: number or len(there)]
+    return Mesh(np.asarray(taken), ("data",)) if len(taken) > 1 else None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The commands at work: what they write, what they print, and that they agree."""
 
+import importlib
 import json
 import os
 import shutil
@@ -424,3 +425,20 @@ def test_an_experiment_that_is_stopped_says_how_to_go_on(call, tmp_path, monkeyp
     command = f"tighter reproduce gradients {path} --epochs=2"
     told = f"stopped; what was trained is stored; go on with:  {command}" if kept else "stopped"
     assert (answer.status, answer.err, path.exists()) == (130, f"{told}\n", kept)
+
+
+def test_images_that_are_read_by_rows(call, tiny, tmp_path, monkeypatch):
+    """A folder of them, as if it were too large for memory, from training to the page."""
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        place = tmp_path / "photos" / f"{number % 3}"
+        place.mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 256, (7, 9), dtype=np.uint8)
+        Image.fromarray(image).save(place / f"{number}.png")
+    monkeypatch.setattr(importlib.import_module("tighter.data.sources"), "_IN_MEMORY", 0)
+    run, photos = tmp_path / "run", tmp_path / "photos"
+    answer = call("train", run, "--data", photos, "--size=4", *tiny, "--json")
+    assert answer.status == 0, answer.err
+    assert (run / "report.html").exists()
+    assert call("evaluate", run, "--json").status == 0
+    assert call("train", tmp_path / "none", "--data", photos, "--size=0").status == 2

@@ -26,7 +26,9 @@ def check_same(path: Path, ours: Any, theirs: Any, *, otherwise: str) -> None:
     )
 
 
-def train_run(configuration: Any, path: Path, *, resume: bool, command: str) -> Any:
+def train_run(
+    configuration: Any, path: Path, *, resume: bool, command: str, devices: str | None = None
+) -> Any:
     """Train and score a run; one that is stopped says how to go on, and exits with status 130."""
     from tighter.runs.folder import is_run
     from tighter.runs.training_run import train
@@ -38,6 +40,7 @@ def train_run(configuration: Any, path: Path, *, resume: bool, command: str) -> 
             path,
             resume=resume,
             command=shlex.join(["tighter", *sys.argv[1:]]),
+            devices=devices,
             announce=announce,
             show_progress=True,
         )

@@ -86,6 +86,10 @@ def train(
         bool,
         typer.Option("--resume", help="Go on with a stopped run (the newest, if none is named)"),
     ] = False,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Devices to spread the examples over: a number, or all [1]"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a variational autoencoder or a diffusion model, score it, and draw a report.
@@ -126,7 +130,7 @@ def train(
     if run and stored:
         check_same(run, configuration, stored, otherwise="name another folder")
     path = run or new_run_path(configuration)
-    outcome = train_run(configuration, path, resume=resume, command="train")
+    outcome = train_run(configuration, path, resume=resume, command="train", devices=devices)
     # matplotlib, which training need not wait for
     from tighter.report import result_lines, write_report
 

@@ -12,7 +12,7 @@ from tighter._checks import require
 from tighter._errors import InputError
 from tighter.data.columns import refuse_missing_rows
 from tighter.data.schema import Schema
-from tighter.data.source import Part, is_stored
+from tighter.data.source import Subset, is_stored
 
 # Of a column's range: what rounding may change a number by.
 _LOST = 1e-4
@@ -114,7 +114,7 @@ class Dataset:
         )
         # Of the same precision, whatever the few rows would take.
         taken = copy.copy(self)
-        some = Part(self.x, rows % size) if is_stored(self.x) else self.x[rows]
+        some = Subset(self.x, rows % size) if is_stored(self.x) else self.x[rows]
         object.__setattr__(taken, "x", some)
         object.__setattr__(taken, "labels", None if self.labels is None else self.labels[rows])
         return taken

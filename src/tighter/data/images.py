@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Integer
 
 from tighter._checks import require
 from tighter._errors import InputError
@@ -42,15 +41,7 @@ class Images:
         files = image_files(folder)
         require(files, f"{folder} holds no images ({', '.join(SUFFIXES)})")
         described = list(threads(_WORKERS).map(_described, files))
-        broken = [file for file, what in zip(files, described, strict=True) if what is None]
-        if broken:
-            listed = ", ".join(str(file.relative_to(folder)) for file in broken[:_MOST_NAMED])
-            more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
-            message = (
-                f"{len(broken)} of {len(files)} images can't be read and are left out: {listed}"
-            )
-            require(len(broken) < len(files), f"no image of {folder} can be read: {listed}{more}")
-            warnings.warn(message + more, stacklevel=2)
+        self._leave_out(files, [what is None for what in described])
         sound = [(f, what) for f, what in zip(files, described, strict=True) if what is not None]
         self.files = [file for file, _ in sound]
         self._mode = "RGB" if any(colored for _, (_, colored) in sound) else "L"
@@ -67,6 +58,36 @@ class Images:
         height, width = (size, size) if size else next(iter(shapes))
         self.shape = (len(self.files), height, width) + (3,) * (self._mode == "RGB")
 
+    def read(self) -> np.ndarray:
+        """All of them; those that can't be decoded are left out from here on."""
+
+        def tried(file: Path) -> np.ndarray | None:
+            try:
+                return self._decoded(file)
+            except InputError:
+                return None
+
+        decoded = list(threads(_WORKERS).map(tried, self.files))
+        self._leave_out(self.files, [image is None for image in decoded])
+        sound = [image is not None for image in decoded]
+        self.files = [file for file, kept in zip(self.files, sound, strict=True) if kept]
+        self.shape = (len(self.files), *self.shape[1:])
+        return np.stack([image for image in decoded if image is not None])
+
+    def _leave_out(self, files: list[Path], are_broken: list[bool]) -> None:
+        """Name and count those that can't be read."""
+        broken = [file for file, is_so in zip(files, are_broken, strict=True) if is_so]
+        if not broken:
+            return
+        listed = ", ".join(str(file.relative_to(self.folder)) for file in broken[:_MOST_NAMED])
+        more = f" and {len(broken) - _MOST_NAMED} more" if len(broken) > _MOST_NAMED else ""
+        require(len(broken) < len(files), f"no image of {self.folder} can be read: {listed}{more}")
+        warnings.warn(
+            f"{len(broken)} of {len(files)} images of {self.folder} can't be read and are left "
+            f"out: {listed}{more}",
+            stacklevel=3,
+        )
+
     @property
     def labels(self) -> np.ndarray | None:
         """The folder of each image; None where all are in one."""
@@ -77,7 +98,7 @@ class Images:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
+    def __getitem__(self, rows: Any) -> np.ndarray:
         some = [self.files[row] for row in np.arange(len(self))[rows]]
         images = np.empty((len(some), *self.shape[1:]), np.uint8)
         for place, image in enumerate(threads(_WORKERS).map(self._decoded, some)):
@@ -89,7 +110,8 @@ class Images:
 
         try:
             with Image.open(file) as opened:
-                image = ImageOps.exif_transpose(opened).convert(self._mode)
+                image = opened if opened.format == "PNG" else ImageOps.exif_transpose(opened)
+                image = image.convert(self._mode)
         except Exception as error:
             raise InputError(f"{file} can't be read ({error}): remove it or mend it") from None
         if self._size is not None:
@@ -116,7 +138,8 @@ def _described(file: Path) -> Any:
     try:
         with Image.open(file) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5
+            # A camera writes no PNG, of which all would have to be decoded.
+            turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
             colored = image.mode not in ("1", "L", "LA", "I", "I;16", "F")
             return ((width, height) if turned else (height, width)), colored
     except Exception:

@@ -92,7 +92,7 @@ class OneByOne:
         return stacked(examples)
 
 
-class Part:
+class Subset:
     """Some rows of an array that is read by rows.
 
     Args:
@@ -105,7 +105,7 @@ class Part:
         self, array: Any, rows: Integer[np.ndarray, " rows"], *, scale: float | None = None
     ):
         self._array, self._rows, self._scale = array, rows, scale
-        self._read = array.__getitem__ if isinstance(array, Part) else _by_position(array)
+        self._read = array.__getitem__ if isinstance(array, Subset) else _by_position(array)
         self.shape = (len(rows), *array.shape[1:])
         self.dtype = array.dtype if scale is None else np.dtype(np.float32)
 
@@ -163,7 +163,7 @@ def as_source(data: Any, name: str = "data") -> Source | None:
     Raises:
         InputError: If it has no length, or gives no examples.
     """
-    if isinstance(data, Arrays | OneByOne | Part | Shards):
+    if isinstance(data, Arrays | OneByOne | Subset | Shards):
         return data
     if isinstance(data, Iterator) or (hasattr(data, "__iter__") and not hasattr(data, "__len__")):
         raise InputError(

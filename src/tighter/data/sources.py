@@ -20,8 +20,7 @@ from tighter.data.arrays import Part, Raw, read_archive, read_idx, to_datasets
 from tighter.data.dataset import Dataset, Splits, check_fraction, split
 from tighter.data.images import Images, image_files
 from tighter.data.schema import infer_schema, without_columns
-from tighter.data.source import Part as StoredPart
-from tighter.data.source import Shards
+from tighter.data.source import Shards, Subset
 from tighter.data.table import SUFFIXES, read_table
 
 if TYPE_CHECKING:
@@ -157,17 +156,20 @@ def _folder(path: Path, *, size: int | None, pixels: bool | None) -> dict[Part, 
     """IDX files, `.npy` files or images."""
     name = path.resolve().name
     arrays = sorted(path.glob("*.npy"))
+    kind = "nothing"
+    datasets: dict[Part, Dataset] = {}
     if any(_IDX_NAME.fullmatch(entry.name) for entry in path.iterdir()):
         kind, datasets = "IDX files", to_datasets(_read_folder(path), name, pixels=pixels)
     elif arrays:
         shards = Shards([_mapped(file) for file in arrays], [str(file) for file in arrays])
-        kind, datasets = "arrays", {"train": _by_rows(shards, None, name, pixels=pixels)}
+        kind, datasets["train"] = "arrays", _by_rows(shards, None, name, pixels=pixels)
     elif image_files(path):
         images = Images(path, size=size)
         pixels = True if pixels is None else pixels
-        return {"train": _by_rows(images, images.labels, name, pixels=pixels)}
+        x = images.read() if np.prod(images.shape) <= _IN_MEMORY else images
+        return {"train": _by_rows(x, images.labels, name, pixels=pixels)}
     else:
-        kind, datasets = "nothing", to_datasets(_read_folder(path), name, pixels=pixels)
+        datasets = to_datasets(_read_folder(path), name, pixels=pixels)
     require(size is None, f"size={size} is of a folder of images, and {path} holds {kind}")
     return datasets
 
@@ -192,7 +194,7 @@ def _by_rows(x: Any, labels: np.ndarray | None, name: str, *, pixels: bool | Non
         pixels = bool((some > 1).any())
     scale = 255.0 if x.dtype == np.uint8 and pixels else None
     missing = x.dtype.kind == "f" and bool(np.isnan(some).any())
-    whole = StoredPart(x, np.arange(len(x)), scale=scale)
+    whole = Subset(x, np.arange(len(x)), scale=scale)
     return Dataset(whole, labels, name, missing=missing)
 
 

@@ -45,8 +45,8 @@ class Prepared:
 
     configuration: Any
     source: Any
-    xs: np.ndarray
-    validation: np.ndarray
+    xs: Any
+    validation: Any
     test: Any
     data: Any
     shape: Shape

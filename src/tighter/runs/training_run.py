@@ -14,6 +14,7 @@ import jax
 from tighter._checks import require
 from tighter._files import sealed
 from tighter._lock import alone_in
+from tighter._mesh import mesh_of
 from tighter.data import Dataset
 from tighter.objectives.objective import Objective
 from tighter.runs.build import check_same_shape, check_seed, kind_of
@@ -55,6 +56,7 @@ def train(
     *,
     resume: bool = False,
     command: str = "",
+    devices: str | None = None,
     announce: Announce = lambda line: None,
     show_progress: bool | None = None,
 ) -> Outcome:
@@ -65,6 +67,7 @@ def train(
         path: The run's folder.
         resume: Go on with the run in it.
         command: The command that asked for it, for the record.
+        devices: How many devices examples are spread over, or "all"; none for one.
         announce: Told what is going on, a line at a time.
         show_progress: As in `tighter.fit`.
 
@@ -81,6 +84,7 @@ def train(
         """The run to go on with; a new one is refused where there is one."""
         return open_run(path, of_topics=of_topics) if resume else check_new(path)
 
+    mesh = None if devices is None else mesh_of(devices)
     stored = opened()
     kind.check(configuration)
     prepared = kind.prepare(configuration, stored)
@@ -120,6 +124,7 @@ def train(
             resume=resume,
             transform=kind.transform(configuration),
             average=prepared.average,
+            mesh=mesh,
             show_progress=show_progress,
         )
         if result.interrupted:

@@ -165,6 +165,7 @@ def fit(
     check_numbers(xs, held_out, num_epochs=num_epochs, batch_size=batch_size, average=average)
     if of_whole_set:
         _check_minibatches(model, objective, held_out, batch_size, num_examples)
+    told = xs, held_out
     if mesh is not None:
         mesh = checked_mesh(mesh)
         check_divides(batch_size, size_of(mesh, "data"))
@@ -194,7 +195,7 @@ def fit(
         return last, best_model
 
     with contextlib.nullcontext() if folder is None else alone_in(folder):
-        fingerprint = {} if folder is None else _fingerprint(steps, key, xs, held_out, num_epochs)
+        fingerprint = {} if folder is None else _fingerprint(steps, key, *told, num_epochs)
         record = RunRecord(folder, fingerprint, resume=resume)
         state, best = record.restore(steps.initial(arrays), Best(arrays))
         first = step = int(state.step)
