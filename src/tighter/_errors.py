@@ -20,3 +20,7 @@ class InputError(ValueError):
 
 class NonFiniteError(ArithmeticError):
     """Training met a value that is not finite, told in one line: the step, the term, the rows."""
+
+
+class PeerError(RuntimeError):
+    """Another process of the job is gone, told in one line: which, and how to go on."""

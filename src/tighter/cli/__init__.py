@@ -80,15 +80,24 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
-        sys.exit(_complain_of(error))
+        status = _complain_of(error)
+        if _is_one_of_several():
+            sys.stderr.flush()
+            os._exit(status)  # JAX would wait for the others at its end
+        sys.exit(status)
     if status == 130:  # Ctrl-C, of which the command had nothing to say itself
         print("stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _is_one_of_several() -> bool:
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
+
+
 def _complain_of(error: Exception) -> int:
     """The line for a mistake of the user's or the machine's; anything else is our own fault."""
-    from tighter._errors import InputError, NonFiniteError
+    from tighter._errors import InputError, NonFiniteError, PeerError
     from tighter._extras import missing_extra
 
     # What the command line's parser raises: its classes are not part of typer's surface.
@@ -97,7 +106,7 @@ def _complain_of(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
         return _complain(f"{_one_line(usage()) or 'a command is missing'}{hint}")
-    known = InputError | NonFiniteError | OSError | MemoryError | OverflowError
+    known = InputError | NonFiniteError | PeerError | OSError | MemoryError | OverflowError
     exhausted = "RESOURCE_EXHAUSTED" in str(error)  # how XLA says that memory is
     missing = missing_extra(error.name) if isinstance(error, ModuleNotFoundError) else ""
     ours = not (exhausted or missing or isinstance(error, known))

@@ -49,6 +49,8 @@ def train_run(
             raise
         announce(f"stopped; what was trained is stored; {resumption}")
         sys.exit(130)
+    if outcome is None:
+        return None
     if outcome.evaluation is None:
         last = outcome.fit.history[-1]["epoch"] if outcome.fit.history else 0
         plural = "" if last == 1 else "s"

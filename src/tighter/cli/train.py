@@ -90,6 +90,19 @@ def train(
         str | None,
         typer.Option(help="Devices to spread the examples over: a number, or all [1]"),
     ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option("--distributed", help="One of several processes, as SLURM, MPI, … say"),
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0", show_default=False)
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(help="How many processes there are", show_default=False)
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="Which of them this is, from 0", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train a variational autoencoder or a diffusion model, score it, and draw a report.
@@ -108,7 +121,12 @@ def train(
       tighter train runs/two --latent 2 --set training.batch_size=100
 
       tighter train --resume runs/two
+
+      tighter train runs/many --devices all
+
+      tighter train runs/many --coordinator 10.0.0.1:1234 --num-processes 2 --process-id 0
     """
+    from tighter._checks import require
     from tighter.runs.configuration import Configuration, parse_settings, read_toml
     from tighter.runs.folder import newest_run, open_run
     from tighter.runs.training_run import new_run_path
@@ -129,8 +147,17 @@ def train(
         configuration = configuration.updated({"data": {"source": absolute}}, where="--data")
     if run and stored:
         check_same(run, configuration, stored, otherwise="name another folder")
+    if distributed or coordinator is not None or num_processes is not None:
+        from tighter.training.processes import initialize
+
+        initialize(coordinator, num_processes, process_id)
+        require(
+            run is not None, "several processes write to one folder: name it, tighter train RUN"
+        )
     path = run or new_run_path(configuration)
     outcome = train_run(configuration, path, resume=resume, command="train", devices=devices)
+    if outcome is None:  # the first of several processes says the rest
+        return
     # matplotlib, which training need not wait for
     from tighter.report import result_lines, write_report
 

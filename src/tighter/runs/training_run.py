@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import math
@@ -30,6 +31,7 @@ from tighter.runs.folder import (
 from tighter.runs.kind import Announce, Effort, Prepared
 from tighter.runs.topics_configuration import TOPICS
 from tighter.training import FitResult, check_numbers, fit
+from tighter.training.processes import by_first, is_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def train(
     devices: str | None = None,
     announce: Announce = lambda line: None,
     show_progress: bool | None = None,
-) -> Outcome:
+) -> Outcome | None:
     """Train, score on the test set, store what a report is drawn from.
 
     Args:
@@ -72,7 +74,7 @@ def train(
         show_progress: As in `tighter.fit`.
 
     Returns:
-        Folder, training result and score.
+        Folder, training result and score; None in all of several processes but the first.
 
     Raises:
         InputError: If the data, the configuration or the folder is not right.
@@ -102,10 +104,16 @@ def train(
     optimizer = kind.optimizer(configuration, num_steps)
     objective = kind.objective(configuration, num_steps=num_steps)
     kind.check_together(model, objective, prepared.shape)
-    with alone_in(path):
+
+    def begun() -> None:
+        held.enter_context(alone_in(path))
         opened()  # as it is, now that nobody else writes to it
         if not resume:
             _write_configuration(path, prepared, model, command)
+
+    with contextlib.ExitStack() as held:
+        by_first(begun)
+        announce = announce if is_first() else (lambda line: None)
         run = open_run(path, of_topics=of_topics)
         announce(f"{prepared.about}, {epochs} epochs; run folder {path}")
         bias = objective.bias if isinstance(objective, Objective) else None
@@ -127,6 +135,8 @@ def train(
             mesh=mesh,
             show_progress=show_progress,
         )
+        if not is_first():
+            return None
         if result.interrupted:
             return Outcome(run, result, None, {})
         if not result.steps_taken:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tighter.training.arrays import load_parameters, save_parameters
 from tighter.training.fit import FitResult, check_numbers, fit
+from tighter.training.processes import initialize
 from tighter.training.steps import Trainable
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ __all__ = [
     "Trainable",
     "check_numbers",
     "fit",
+    "initialize",
     "load_parameters",
     "save_parameters",
 ]

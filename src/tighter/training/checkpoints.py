@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from tighter._errors import InputError
@@ -61,9 +62,14 @@ class Checkpoints:
     def _manager(self) -> Any:
         # What Orbax complains of reaches us as an exception as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        alone = {}
+        if jax.process_count() > 1:  # the first of them writes, and waits for nobody
+            alone["multiprocessing_options"] = self._ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}
+            )
         options = self._ocp.CheckpointManagerOptions(
-            max_to_keep=2, enable_async_checkpointing=False, create=True,
-            cleanup_tmp_directories=True,
+            max_to_keep=2, enable_async_checkpointing=False, create=not alone,
+            cleanup_tmp_directories=True, **alone,
         )  # fmt: skip
         return self._ocp.CheckpointManager(self.directory, options=options)
 
@@ -80,6 +86,7 @@ class Checkpoints:
         steps = self.steps()
         if step in steps:
             return
+        arrays = _as_written(arrays)
         info = {**info, "sha256": _digest(arrays, info)}
         args = self._ocp.args
         parts = args.Composite(state=args.StandardSave(arrays), info=args.JsonSave(info))
@@ -121,7 +128,7 @@ class Checkpoints:
         """
         warnings: list[str] = []
         args = self._ocp.args
-        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, like)
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, _as_written(like))
         parts = args.Composite(state=args.StandardRestore(abstract), info=args.JsonRestore())
         for step in reversed(self.steps()):
             try:
@@ -156,6 +163,11 @@ class Checkpoints:
     def close(self) -> None:
         """Let Orbax go."""
         self._manager.close()
+
+
+def _as_written(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Of several processes one writes, and what it has to itself Orbax takes from the host."""
+    return arrays if jax.process_count() == 1 else jax.tree.map(np.asarray, arrays)
 
 
 def _digest(arrays: dict[str, Array], info: dict[str, Any]) -> str:

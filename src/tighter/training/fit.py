@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -37,10 +37,20 @@ from tighter.training.feed import InMemory, Order, Streamed
 from tighter.training.fingerprint import made_of
 from tighter.training.interruption import Interruption
 from tighter.training.non_finite import explain
+from tighter.training.processes import (
+    agreed,
+    arrays_of_first,
+    by_first,
+    is_first,
+    on_host,
+    peers_that_go,
+    told_by_first,
+)
 from tighter.training.progress import ProgressDisplay
 from tighter.training.record import Best, RunRecord
 from tighter.training.steps import (
     GradientTransformation,
+    State,
     Steps,
     Trainable,
     Transform,
@@ -166,6 +176,8 @@ def fit(
     if of_whole_set:
         _check_minibatches(model, objective, held_out, batch_size, num_examples)
     told = xs, held_out
+    if jax.process_count() > 1 and mesh is None:
+        mesh = Mesh(np.asarray(jax.devices()), ("data",))
     if mesh is not None:
         mesh = checked_mesh(mesh)
         check_divides(batch_size, size_of(mesh, "data"))
@@ -184,20 +196,28 @@ def fit(
     order = Order(steps.keys.permutation, num_examples, batch_size)
     folder = None if directory is None else Path(directory)
 
-    def store() -> tuple[Any, Any]:
+    def store(*, checkpoint_alone: bool = False) -> tuple[Any, Any]:
         """Keep the state, and the parameters of the last model and of the best."""
-        record.save(state, best)
+        last_state, best_there = on_host(state), best._replace(arrays=on_host(best.arrays))
         last, best_model = (
             moved_back(eqx.combine(arrays, static), origin)
-            for arrays in (state.reported, best.arrays)
+            for arrays in (last_state.reported, best_there.arrays)
         )
-        record.save_models(last=last, best=best_model)
+        by_first(lambda: record.save(last_state, best_there))
+        if not checkpoint_alone:
+            by_first(lambda: record.save_models(last=last, best=best_model))
         return last, best_model
 
-    with contextlib.nullcontext() if folder is None else alone_in(folder):
-        fingerprint = {} if folder is None else _fingerprint(steps, key, *told, num_epochs)
-        record = RunRecord(folder, fingerprint, resume=resume)
-        state, best = record.restore(steps.initial(arrays), Best(arrays))
+    def opened() -> RunRecord:
+        """The folder and what it holds."""
+        if folder is None:
+            return RunRecord(None, {}, resume=resume)
+        held.enter_context(alone_in(folder))
+        return RunRecord(folder, _fingerprint(steps, key, *told, num_epochs), resume=resume)
+
+    with contextlib.ExitStack() as held, peers_that_go(folder):
+        record = by_first(opened) or RunRecord(None, {}, resume=False)
+        state, best = _restored(record, steps.initial(arrays), Best(arrays), mesh)
         first = step = int(state.step)
         feed = Streamed(xs, order, mesh) if isinstance(xs, Stored | Arrays) else InMemory(xs, order)
         mean_bound = _mean_bound(steps, held_out)
@@ -205,20 +225,29 @@ def fit(
         with (
             contextlib.closing(feed),
             Interruption() as interruption,
-            ProgressDisplay(num_epochs, num_steps, step, show=show_progress) as progress,
+            ProgressDisplay(
+                num_epochs, num_steps, step, show=show_progress if is_first() else False
+            ) as progress,
         ):
-            while step < num_steps and not interruption.requested:
+            while step < num_steps:
                 start, began, epoch = step, time.monotonic(), step // per_epoch + 1
                 block, end = feed.block(step)
                 chunk = max(1, int(_SECONDS_A_CHUNK / pace)) if pace else 1
-                until = min(step + chunk, end)
+                until, is_due, stops = agreed(
+                    min(step + chunk, end),
+                    record.is_due(checkpoint_seconds),
+                    interruption.requested,
+                )
+                if stops:
+                    break
                 new_state, finite = steps.run(state, block, jnp.asarray(until))
                 step = int(new_state.step)
                 if not finite:
                     state = steps.before_fault(state, block, step)
                     if int(state.step):
                         store()
-                    raise explain(steps, state, block, order, kept=record.kept(int(state.step)))
+                    kept = record.kept(int(state.step))
+                    raise explain(steps, on_host(state), block, order, kept=kept)
                 state = new_state
                 elapsed, seconds = record.seconds, (time.monotonic() - began) / (step - start)
                 # The first chunk holds the compilation and says nothing of the pace.
@@ -239,7 +268,8 @@ def fit(
                 progress.update(
                     step, epoch, bound, record.newest_validation, 1 / seconds, compiled=compiled
                 )
-                record.save(state, best, after_seconds=checkpoint_seconds)
+                if is_due:
+                    store(checkpoint_alone=True)
         last, best_model = store()
     interrupted, taken = step < num_steps, step - first
     return FitResult(last, record.metrics.rows, best_model, best.epoch, interrupted, taken)
@@ -274,6 +304,18 @@ def check_numbers(
         require(
             ours == theirs, f"validation examples have shape {theirs}, training examples {ours}"
         )
+
+
+def _restored(record: RunRecord, state: State, best: Best, mesh: Mesh | None) -> tuple[State, Best]:
+    """The state and the best arrays to go on from, the same in all processes."""
+    if jax.process_count() == 1:
+        return record.restore(state, best)
+    held = on_host((state, best.arrays))
+    found = by_first(lambda: record.restore(held[0], Best(held[1])))
+    arrays = arrays_of_first(held if found is None else (found[0], found[1].arrays))
+    bound, epoch = told_by_first(None if found is None else [found[1].bound, found[1].epoch])
+    state, of_best = jax.device_put(arrays, layout(cast("Mesh", mesh), arrays))
+    return state, Best(of_best, bound, epoch)
 
 
 def _by_rows(xs: Any) -> Any:

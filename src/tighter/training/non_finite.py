@@ -47,6 +47,11 @@ def explain(steps: Steps, state: State, block: Block, order: Order, *, kept: str
     Returns:
         The error to raise.
     """
+    if jax.process_count() > 1:  # none of them has all of the batch
+        return NonFiniteError(
+            f"step {int(state.step) + 1}: a value that is not finite; {kept}; resumed in one "
+            "process, it says in which term and rows"
+        )
     model = eqx.combine(state.arrays, steps.static)
     step, num_examples = state.step, steps.num_examples
     rows = order.rows(int(step), int(step) + 1)

@@ -132,9 +132,13 @@ class RunRecord:
         )
         return held["state"], best
 
-    def save(self, state: State, best: Best, *, after_seconds: float = 0.0) -> None:
-        """Write a checkpoint, unless the last one is not so many seconds old."""
-        if self.checkpoints is None or time.monotonic() - self._saved < after_seconds:
+    def is_due(self, seconds: float) -> bool:
+        """Whether the last checkpoint is so many seconds old."""
+        return self.checkpoints is not None and time.monotonic() - self._saved >= seconds
+
+    def save(self, state: State, best: Best) -> None:
+        """Write a checkpoint."""
+        if self.checkpoints is None:
             return
         info = {
             "fingerprint": self.fingerprint,
