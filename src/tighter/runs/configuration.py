@@ -184,6 +184,7 @@ class TrainingConfiguration:
         adam_epsilon: Added to Adam's denominator.
         average: Decay of the moving average of the parameters; left out, .999 for diffusion models
             and no average for others.
+        precision: Of the products in networks, "float32" or "bfloat16".
         seed: Of the splits, the parameters and every draw.
     """
 
@@ -193,6 +194,7 @@ class TrainingConfiguration:
     schedule: str = "cosine"
     adam_epsilon: float = 1e-4
     average: float | None = None
+    precision: str = "float32"
     seed: int = 0
 
 

@@ -84,12 +84,14 @@ class TopicTrainingConfiguration:
             few steps.
         batch_size: Documents a step.
         learning_rate: Adam's; left out, .05, or .01 of prodlda.
+        precision: Of the products in networks, "float32" or "bfloat16".
         seed: Of the splits, the parameters and every draw.
     """
 
     epochs: int | None = None
     batch_size: int = 200
     learning_rate: float | None = None
+    precision: str = "float32"
     seed: int = 0
 
 

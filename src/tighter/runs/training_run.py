@@ -133,6 +133,7 @@ def train(
             transform=kind.transform(configuration),
             average=prepared.average,
             mesh=mesh,
+            precision=training.precision,
             show_progress=show_progress,
         )
         if not is_first():

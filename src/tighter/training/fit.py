@@ -28,6 +28,7 @@ from tighter._examples import (
 )
 from tighter._lock import alone_in
 from tighter._mesh import check_divides, checked_mesh, layout, size_of
+from tighter._precision import check_precision
 from tighter._protocols import as_model
 from tighter._summary import quantity, summary
 from tighter.data.source import Arrays
@@ -111,6 +112,7 @@ def fit(
     transform: Transform | None = None,
     average: float | None = None,
     mesh: Mesh | None = None,
+    precision: str = "float32",
     checkpoint_seconds: float = 20.0,
     show_progress: bool | None = None,
 ) -> FitResult:
@@ -146,6 +148,8 @@ def fit(
         mesh: Devices to compute on: examples are spread over its axis "data", the K draws of an
             example over "draws" and wide layers over "model", where it has these; None for one
             device. The numbers are the same to rounding.
+        precision: Of the products in networks: "float32", or "bfloat16", where these are quick;
+            sums, parameters and densities stay in float32.
         checkpoint_seconds: Seconds between checkpoints.
         show_progress: None for a bar on terminals; True for a bar or lines anywhere; or False.
 
@@ -165,6 +169,7 @@ def fit(
         ...                 batch_size=100, key=jax.random.key(0))
     """
     check_one_device(model, "model")
+    check_precision(precision)
     of_whole_set = as_model(model).minibatch_log_joint is not None
     given = model
     model, xs, origin = admitted_rows(given, data, "data", scalars=of_whole_set)
@@ -191,7 +196,7 @@ def fit(
         arrays = jax.device_put(arrays, layout(mesh, arrays))
     steps = Steps(
         static, objective, optimizer, transform, batch_size, num_examples, jnp.asarray(num_steps),
-        keys_of(key), average, mesh,
+        keys_of(key), average, mesh, precision,
     )  # fmt: skip
     order = Order(steps.keys.permutation, num_examples, batch_size)
     folder = None if directory is None else Path(directory)
@@ -375,6 +380,7 @@ def _fingerprint(
         "batch_size": steps.batch_size,
         "num_epochs": num_epochs,
         "average": steps.average,
+        "precision": steps.precision,
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "data": examples(xs),
         "validation": None if held_out is None else examples(held_out),

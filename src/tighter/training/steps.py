@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from tighter._errors import InputError
 from tighter._examples import as_floating
 from tighter._mesh import layout, over, spread
+from tighter._precision import multiplied_in
 from tighter._programs import compiled
 from tighter._protocols import as_model, untrained_fields
 from tighter.objectives.objective import Objective
@@ -106,6 +107,7 @@ class Steps(eqx.Module):
         keys: Random keys.
         average: Decay of the moving average of the arrays, in [0, 1); None for no average.
         mesh: Devices that examples, draws and wide layers are spread over; None for one device.
+        precision: Of the products in networks.
 
     A model's own part in a step is in `ModelHooks`: `in_training`, `after_step` and
     `minibatch_log_joint`; a model, or a module within it, names the fields that no optimizer moves
@@ -122,6 +124,7 @@ class Steps(eqx.Module):
     keys: Keys
     average: float | None = eqx.field(static=True, default=None)
     mesh: Mesh | None = eqx.field(static=True, default=None)
+    precision: str = eqx.field(static=True, default="float32")
 
     @property
     def per_epoch(self) -> int:
@@ -185,7 +188,7 @@ class Steps(eqx.Module):
         was_finite = all_finite(state.optimizer)
         starts_epoch = state.step % self.per_epoch == 0
         state = state._replace(bound_sum=jnp.where(starts_epoch, 0.0, state.bound_sum))
-        with over(self.mesh):
+        with over(self.mesh), multiplied_in(self.precision):
             state, finite = jax.lax.while_loop(going, step, (state, jnp.isfinite(state.bound_sum)))
         kept = all_finite(state.optimizer) | ~was_finite
         return state, finite & kept & all_finite(state.arrays)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+
+from tighter._precision import product
 
 
 class Convolution(eqx.Module):
@@ -33,8 +34,8 @@ class Convolution(eqx.Module):
     def __call__(self, image: Float[Array, "height width in"]) -> Float[Array, "down across out"]:
         """One image through the layer."""
         if self.weight.shape[0] == 1 and self.stride == 1:
-            return image @ self.weight[0, 0] + self.bias[None, None]
-        moved: Any = convolved(image, self.weight, self.stride)
+            return product(jnp.matmul, image, self.weight[0, 0]) + self.bias[None, None]
+        moved = product(lambda x, w: convolved(x, w, self.stride), image, self.weight)
         return moved + self.bias[None, None]
 
 
@@ -51,7 +52,8 @@ class TransposedConvolution(eqx.Module):
     def __call__(self, image: Float[Array, "height width in"]) -> Float[Array, "up across out"]:
         """One image through the layer."""
         height, width, _ = image.shape
-        doubled: Any = spread(image, self.weight, 2, (2 * height, 2 * width))
+        size = 2 * height, 2 * width
+        doubled = product(lambda x, w: spread(x, w, 2, size), image, self.weight)
         return doubled + self.bias[None, None]
 
 

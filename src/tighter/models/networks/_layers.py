@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from tighter._precision import product
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
@@ -34,7 +36,7 @@ class Linear(eqx.Module):
 
     def __call__(self, x: Float[Array, " in"]) -> Float[Array, " out"]:
         """One example through the layer."""
-        return x @ self.weight + self.bias
+        return product(jnp.matmul, x, self.weight) + self.bias
 
 
 class MLP(eqx.Module):
