@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +25,13 @@ T = TypeVar("T")
 
 # Until a process that doesn't answer is given up.
 _SILENT_SECONDS = 20
+_ENDED = (
+    "error: this process was ended, as another is gone or can't be reached: go on from the newest "
+    "checkpoint of the run with --resume (resume=True)"
+)
+_watches: list[subprocess.Popen] = []
+# Reads until it hears that all is well, or nothing.
+_WATCH = "import sys; sys.stdin.buffer.read() or print(sys.argv[1], file=sys.stderr)"
 
 
 def initialize(
@@ -45,7 +55,7 @@ def initialize(
         InputError: If the coordinator can't be reached in time, or it isn't known who takes part.
 
     Example:
-        >>> tt.training.initialize("10.0.0.1:1234", num_processes=2, process_id=0)
+        >>> tt.training.initialize("10.0.0.1:1234", 2, 0)  # doctest: +SKIP
     """
     given = (coordinator, num_processes, process_id)
     require(
@@ -79,6 +89,7 @@ def initialize(
             "with --coordinator HOST:PORT, --num-processes and --process-id, or under SLURM, Open "
             "MPI or Kubernetes"
         ) from None
+    _watch()
 
 
 def _wait_for(host: str, port: int, seconds: float) -> None:
@@ -106,20 +117,34 @@ def peers_that_go(folder: Path | None) -> Iterator[None]:
     Raises:
         PeerError: If another process is gone.
     """
+    if jax.process_count() == 1:
+        yield
+        return
+    kept = "nothing was stored"
+    if folder is not None:
+        kept = f"go on from the checkpoint with:  tighter train --resume {folder}  (resume=True)"
+    place = f"process {jax.process_index()} of {jax.process_count()}"
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        kept = "nothing was stored"
-        if folder is not None:
-            kept = (
-                f"go on from the checkpoint with:  tighter train --resume {folder}  (resume=True)"
-            )
         raise PeerError(
-            f"process {jax.process_index()} of {jax.process_count()} stops, as another is gone or "
-            f"can't be reached ({str(error).splitlines()[0][:120]}); {kept}"
+            f"{place} stops, as another is gone or can't be reached "
+            f"({str(error).splitlines()[0][:120]}); {kept}"
         ) from error
+
+
+def _watch() -> None:
+    """Have a line printed if this process is ended: JAX aborts one that has no coordinator."""
+    command = [sys.executable, "-S", "-c", _WATCH, _ENDED]
+    watch = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    _watches.append(watch)
+    atexit.register(all_is_well)
+
+
+def all_is_well() -> None:
+    """What ends this process from here on is its own affair, and has been said."""
+    while _watches:
+        _watches.pop().communicate(b"alive")
 
 
 def is_first() -> bool:
