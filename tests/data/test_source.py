@@ -64,6 +64,40 @@ def test_every_kind_gives_the_rows_asked_for(tmp_path):
     assert as_source(ByRows())[ROWS]["x"].shape == (4, 3)
 
 
+PARTS = {
+    "whole": lambda a: a, "tail": lambda a: a[7:], "every second": lambda a: a[::2],
+    "columns": lambda a: a[:, 1:], "reversed": lambda a: a[::-1], "shaped": lambda a: a[..., None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_maps_of_any_kind(tmp_path, part):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "columns.npy", np.asfortranarray(X))
+    (tmp_path / "raw").write_bytes(bytes(4100) + X.tobytes())
+    maps = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("x", "columns")]
+    maps.append(np.memmap(tmp_path / "raw", np.uint8, "r", offset=4100, shape=X.shape))
+    for mapped in maps:
+        got = as_source(PARTS[part](mapped))[np.asarray([3, 0, 9, 3])]
+        np.testing.assert_array_equal(got, PARTS[part](X)[[3, 0, 9, 3]])
+
+
+def test_a_map_that_was_changed_in_memory(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    copied = np.load(tmp_path / "x.npy", mmap_mode="c")
+    copied[3] = 0
+    assert (as_source(copied)[np.asarray([3])] == 0).all()
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    source = as_source(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    with (tmp_path / "x.npy").open("r+b") as file:
+        file.truncate(150)
+    with pytest.raises(tt.InputError, match="was cut short while it was read"):
+        source[np.asarray([19])]
+
+
 def test_a_data_set_with_getitems_is_asked_once():
     calls = []
 

@@ -249,7 +249,8 @@ class _Mapped:
         width = array.strides[0]
         is_whole = width > 0 and width == array[:1].nbytes and array[:1].flags.c_contiguous
         mapped, name = array._mmap, array.filename  # type: ignore[attr-defined]
-        if not (is_whole and mapped is not None and name is not None and hasattr(os, "pread")):
+        in_file = name is not None and array.mode != "c"  # a copy may have been changed since
+        if not (is_whole and mapped is not None and in_file and hasattr(os, "pread")):
             return
         base = np.frombuffer(mapped, np.uint8).ctypes.data
         began = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
