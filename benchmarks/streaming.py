@@ -75,7 +75,7 @@ def worker(path: str, how: str, num_samples: int, num_steps: int) -> None:
     data: Any = Images(Path(path)) if images else np.load(path, mmap_mode="r")
     if how == "memory":
         data = data[:] if images else np.array(data)
-    shape, observation = data.shape[1:], "categorical:256" if images else "bernoulli"
+    shape, observation = data.shape[1:], "gaussian" if images else "bernoulli"
     model = tt.models.VAE.create(
         shape, num_latent=50, hidden=(200, 200), observation=observation, key=jax.random.key(0)
     )

@@ -255,7 +255,7 @@ class _Mapped:
         base = np.frombuffer(mapped, np.uint8).ctypes.data
         began = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
         self._start, self._width = began + array.ctypes.data - base, width
-        self._file = Path(name).open("rb", buffering=0)  # noqa: SIM115 as long as the map
+        self._file = Path(str(name)).open("rb", buffering=0)  # noqa: SIM115 as long as the map
 
     def __call__(self, rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
         if self._file is None:
