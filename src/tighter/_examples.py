@@ -15,7 +15,7 @@ from tighter._checks import require
 from tighter._errors import InputError
 from tighter._protocols import as_model
 from tighter.data.dataset import Dataset
-from tighter.data.source import Source, as_source
+from tighter.data.source import ArrayLike, Source, as_source
 
 # Of the standard deviation: what rounding may change a number by.
 _LOST = 0.01
@@ -164,8 +164,7 @@ def _in_memory(data: Any, name: str) -> Any:
 
 def _is_narrow(part: Any) -> bool:
     """Whether an array is of whole numbers that take less than single precision."""
-    kind = getattr(getattr(part, "dtype", None), "kind", "")
-    return kind in "biu" and part.dtype.itemsize < 4
+    return isinstance(part, ArrayLike) and part.dtype.kind in "biu" and part.dtype.itemsize < 4
 
 
 def check_one_device(tree: PyTree, name: str) -> None:

@@ -1,6 +1,7 @@
 """What is read by rows: any kind of array or data set, in any order of rows."""
 
 import numpy as np
+import polars as pl
 import pytest
 import scipy.sparse
 
@@ -48,6 +49,10 @@ def test_arrays_in_memory_need_no_source():
     assert as_source(X) is None
     assert as_source({"x": X, "y": X[:, 0]}) is None
     assert as_source([1.0, 2.0]) is None
+    # Tables mean other things by their rows.
+    assert as_source(pl.DataFrame(X)) is None
+    assert as_source(pl.Series(X[:, 0])) is None
+    assert as_source({"y": pl.Series(X[:, 0])}) is None
 
 
 def test_every_kind_gives_the_rows_asked_for(tmp_path):

@@ -80,7 +80,10 @@ def test_an_unknown_key_names_the_nearest(section, wrong, right):
 def test_an_unknown_name_far_from_all_lists_what_there_is():
     message = refused({"training": {"zzz": 1}})
     assert "did you mean" not in message
-    assert "adam_epsilon, average, batch_size, epochs, learning_rate, schedule, seed" in message
+    assert (
+        "adam_epsilon, average, batch_size, epochs, learning_rate, precision, schedule, seed"
+        in message
+    )
 
 
 def test_a_section_is_no_value():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from tighter._errors import InputError
 # Up to so many rows an epoch's order is a permutation sorted once; of more it is computed in parts.
 _SORTED = 1 << 20
 _ROUNDS = 6
+# Whose arrays and columns are in memory, and mean other things by their rows.
+_IN_MEMORY = ("pandas", "polars", "torch")
 
 
 @runtime_checkable
@@ -31,6 +34,61 @@ class Source(Protocol):
     def __getitem__(self, rows: Any) -> PyTree:
         """The examples of an int array of rows: a pytree of arrays with that leading axis."""
         ...
+
+
+@runtime_checkable
+class ArrayLike(Protocol):
+    """An array, in memory or not: of a shape and a type, and read by rows."""
+
+    @property
+    def shape(self) -> Any:
+        """Its axes."""
+        ...
+
+    @property
+    def dtype(self) -> Any:
+        """The type of its numbers."""
+        ...
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Some of its rows."""
+        ...
+
+
+@runtime_checkable
+class _Sparse(Protocol):
+    """A sparse matrix or array of scipy."""
+
+    def tocsr(self) -> Any: ...
+
+
+@runtime_checkable
+class _Orthogonal(Protocol):
+    """An array of zarr, whose rows are asked for apart from its columns."""
+
+    @property
+    def oindex(self) -> Any: ...
+
+
+@runtime_checkable
+class _Several(Protocol):
+    """A data set of torch that gives several examples at once."""
+
+    def __getitems__(self, rows: list[int]) -> Any: ...
+
+
+@runtime_checkable
+class _Convertible(Protocol):
+    """What NumPy makes an array of: a table in memory."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+@runtime_checkable
+class _Tensor(Protocol):
+    """An array of torch."""
+
+    def numpy(self) -> np.ndarray: ...
 
 
 class Arrays:
@@ -81,10 +139,9 @@ class OneByOne:
         return len(self._examples)
 
     def __getitem__(self, rows: Integer[np.ndarray, " rows"]) -> PyTree:
-        several = getattr(self._examples, "__getitems__", None)  # of torch's data sets
         indices = [int(row) for row in rows]
-        if several is not None:
-            examples = several(indices)
+        if isinstance(self._examples, _Several):
+            examples = self._examples.__getitems__(indices)
         elif self._workers > 1 and len(indices) > 1:
             examples = list(threads(self._workers).map(self._examples.__getitem__, indices))
         else:
@@ -165,27 +222,29 @@ def as_source(data: Any, name: str = "data") -> Source | None:
     """
     if isinstance(data, Arrays | OneByOne | Subset | Shards):
         return data
-    if isinstance(data, Iterator) or (hasattr(data, "__iter__") and not hasattr(data, "__len__")):
+    if isinstance(data, Iterable) and not isinstance(data, Sized):
         raise InputError(
-            f"{name} is a stream ({type(data).__name__}) of no known length: give what has a "
-            "length and rows, such as an array, a memory map or a data set"
+            f"{name} is a stream of no known length, got {type(data).__name__}: give what has a "
+            "length and rows, as an array, a memory map, a data set, or np.stack(list(examples))"
         )
     leaves = jax.tree.leaves(data, is_leaf=is_array_like)
-    if leaves and all(is_array_like(leaf) for leaf in leaves):
+    if leaves and all(map(is_array_like, leaves)):
         return Arrays(data, name) if any(map(is_stored, leaves)) else None
-    if isinstance(data, list | tuple | dict) or not isinstance(data, Source):
+    in_memory = isinstance(data, list | tuple | dict | _Convertible)
+    if in_memory or not isinstance(data, Source):
         return None
     return _of_rows(data, name)
 
 
 def is_array_like(leaf: Any) -> bool:
-    """Whether something is an array, in memory or not: of a shape and a type, and read by rows."""
-    return all(hasattr(leaf, part) for part in ("shape", "dtype", "__getitem__"))
+    """Whether something is an `ArrayLike`."""
+    return isinstance(leaf, ArrayLike)
 
 
 def is_stored(leaf: Any) -> bool:
     """Whether something is an array that is not in memory, or not dense."""
     in_memory = isinstance(leaf, np.ndarray | np.generic | jax.Array)
+    in_memory |= type(leaf).__module__.startswith(_IN_MEMORY)
     return is_array_like(leaf) and (isinstance(leaf, np.memmap) or not in_memory)
 
 
@@ -213,13 +272,13 @@ def stacked(examples: Sequence[PyTree]) -> PyTree:
 
 
 def _host(part: Any) -> np.ndarray:
-    return part.numpy() if hasattr(part, "numpy") else np.asarray(part)
+    return part.numpy() if isinstance(part, _Tensor) else np.asarray(part)
 
 
 def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndarray]:
     """Rows in any order and more than once, of whatever kind of array."""
-    if hasattr(array, "toarray"):  # scipy's sparse matrices and arrays
-        by_rows = array.tocsr() if hasattr(array, "tocsr") else array
+    if isinstance(array, _Sparse):
+        by_rows = array.tocsr()
         return lambda rows: np.asarray(by_rows[rows].toarray())
     if isinstance(array, np.memmap):
         return _Mapped(array)
@@ -231,7 +290,7 @@ def _by_position(array: Any) -> Callable[[Integer[np.ndarray, " rows"]], np.ndar
     def ascending(rows: Integer[np.ndarray, " rows"]) -> np.ndarray:
         # HDF5 takes rows that ascend, each once; zarr is quicker so.
         unique, place = np.unique(rows, return_inverse=True)
-        reader = getattr(array, "oindex", array)
+        reader = array.oindex if isinstance(array, _Orthogonal) else array
         return np.asarray(reader[unique])[place]
 
     return ascending
@@ -250,7 +309,7 @@ class _Mapped:
         is_whole = width > 0 and width == array[:1].nbytes and array[:1].flags.c_contiguous
         mapped, name = array._mmap, array.filename  # type: ignore[attr-defined]
         in_file = name is not None and array.mode != "c"  # a copy may have been changed since
-        if not (is_whole and mapped is not None and in_file and hasattr(os, "pread")):
+        if not (is_whole and mapped is not None and in_file and sys.platform != "win32"):
             return
         base = np.frombuffer(mapped, np.uint8).ctypes.data
         began = array.offset - array.offset % mmap.ALLOCATIONGRANULARITY
