@@ -142,10 +142,10 @@ def test_one_idx_file_asks_for_its_folder(tmp_path):
 def test_a_folder_without_idx_says_what_it_holds(tmp_path):
     assert "holds no IDX files, but nothing" in refused(tmp_path)
     for n in range(7):
-        (tmp_path / f"{n}.png").touch()
+        (tmp_path / f"{n}.txt").touch()
     (tmp_path / "0raw").mkdir()
     message = refused(tmp_path)
-    for word in ("0.png, 0raw/, 1.png", "and 3 more", "train-images-idx3-ubyte", "t10k", ".gz"):
+    for word in ("0.txt, 0raw/, 1.txt", "and 3 more", "train-images-idx3-ubyte", "t10k", ".gz"):
         assert word in message
 
 
