@@ -20,9 +20,9 @@ if sys.dont_write_bytecode:
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Compiling is what takes the time here: the machine code need not be the fastest. Later versions
-# have these emitters alone, and a process ends at a flag that it doesn't know.
-if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+# Compiling is what takes the time here: the machine code need not be the fastest. A process ends at
+# a flag that it doesn't know: these are of the version for Python 3.11, and others go without.
+if version("jaxlib").startswith("0.10."):
     os.environ.setdefault(
         "XLA_FLAGS",
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
