@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,8 @@ from tighter.data.source import ArrayLike, Source, as_source
 # Of the standard deviation: what rounding may change a number by.
 _LOST = 0.01
 _ROUNDING = 1e-13
+# Of what is read by rows, those that tell at the door what rounding loses.
+_LOOKED_AT = 256
 
 
 class Admitted(NamedTuple):
@@ -64,11 +66,9 @@ def admitted(
         hooks.check_examples(xs)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    origin = hooks.origin
-    if not any(np.any(part) for part in jax.tree.leaves(origin)):
-        return Admitted(model, xs if narrow else in_single_precision(xs, name), 0.0)
-    away = in_single_precision(_minus(xs, origin), name)
-    return Admitted(hooks.moved(jax.tree.map(np.negative, origin)), away, origin)
+    origin = _origin(model)
+    away = in_single_precision(_minus(xs, origin), name, narrow=narrow)
+    return Admitted(_moved_away(model, origin), away, origin)
 
 
 class Stored:
@@ -85,14 +85,21 @@ class Stored:
 
     def __init__(self, model: Any, source: Source, name: str, *, scalars: bool):
         self._hooks, self._source, self._name = as_model(model), source, name
-        self._scalars, self._size = scalars, len(source)
+        self._scalars, self._size, self._origin = scalars, len(source), _origin(model)
         require(self._size > 0, f"{name} is empty: give at least one example")
         self.one = self[np.zeros(1, int)]  # what an example is like
+        # A few rows don't tell what single precision loses of a column; these are to.
+        some = np.unique(np.linspace(0, self._size - 1, _LOOKED_AT).astype(int))
+        in_single_precision(self._read(some, self._checked), name)
 
     def __len__(self) -> int:
         return self._size
 
     def __getitem__(self, rows: np.ndarray) -> PyTree:
+        return self._read(rows, self._as_taken)
+
+    def _read(self, rows: np.ndarray, prepared: Callable[[PyTree], PyTree]) -> PyTree:
+        """Rows as they are prepared; one that can't be is named by its place in the source."""
         size = len(self._source)
         require(
             size == self._size,
@@ -100,22 +107,24 @@ class Stored:
         )
         xs = self._source[rows]
         try:
-            return self._as_taken(xs)
+            return prepared(xs)
         except InputError:
             for place, row in enumerate(rows):
                 try:
-                    self._as_taken(jax.tree.map(lambda part, at=place: part[at : at + 1], xs))
+                    prepared(jax.tree.map(lambda part, at=place: part[at : at + 1], xs))
                 except InputError as error:
                     raise InputError(f"{self._name}, row {int(row)}: {error}") from None
             raise
 
     def _as_taken(self, xs: PyTree) -> PyTree:
-        hooks, name = self._hooks, self._name
-        xs = checked_examples(xs, name, missing=hooks.takes_missing, scalars=self._scalars)
-        hooks.check_examples(xs)
-        if any(np.any(part) for part in jax.tree.leaves(hooks.origin)):
-            xs = _minus(xs, hooks.origin)
-        return jax.tree.map(lambda part: part if _is_narrow(part) else _rounded(part, name), xs)
+        xs = self._checked(xs)
+        return jax.tree.map(lambda x: x if _is_narrow(x) else _rounded(x, self._name), xs)
+
+    def _checked(self, xs: PyTree) -> PyTree:
+        missing = self._hooks.takes_missing
+        xs = checked_examples(xs, self._name, missing=missing, scalars=self._scalars)
+        self._hooks.check_examples(xs)
+        return _minus(xs, self._origin)
 
 
 def admitted_rows(model: Any, data: Any, name: str, *, scalars: bool = True) -> Admitted:
@@ -128,14 +137,23 @@ def admitted_rows(model: Any, data: Any, name: str, *, scalars: bool = True) -> 
     data = data.x if isinstance(data, Dataset) else data
     source = as_source(data, name)
     if source is None:
-        if all(map(_is_narrow, jax.tree.leaves(data))):
-            return admitted(model, data, name, scalars=scalars, narrow=True)
-        return admitted(model, data, name, scalars=scalars)
-    hooks = as_model(model)
+        return admitted(model, data, name, scalars=scalars, narrow=True)
+    origin = _origin(model)
     stored = Stored(model, source, name, scalars=scalars)
-    if not any(np.any(part) for part in jax.tree.leaves(hooks.origin)):
-        return Admitted(model, stored, 0.0)
-    return Admitted(hooks.moved(jax.tree.map(np.negative, hooks.origin)), stored, hooks.origin)
+    return Admitted(_moved_away(model, origin), stored, origin)
+
+
+def _origin(model: Any) -> Any:
+    """What is taken from each example, doubles; 0.0 where nothing is."""
+    origin = as_model(model).origin
+    return origin if any(np.any(part) for part in jax.tree.leaves(origin)) else 0.0
+
+
+def _moved_away(model: Any, origin: Any) -> Any:
+    """The model of the examples without their origin."""
+    if isinstance(origin, float):
+        return model
+    return as_model(model).moved(jax.tree.map(np.negative, origin))
 
 
 def num_rows(xs: Any) -> int:
@@ -237,14 +255,22 @@ def checked_examples(data: Any, name: str, *, missing: bool, scalars: bool) -> P
     return jax.tree.unflatten(structure, [part for _, part in whole])
 
 
-def in_single_precision(xs: PyTree, name: str) -> PyTree:
+def in_single_precision(xs: PyTree, name: str, *, narrow: bool = False) -> PyTree:
     """The arrays as JAX computes with them: float32, unless doubles are switched on.
+
+    Args:
+        xs: Arrays.
+        name: What messages call them.
+        narrow: Whether whole numbers of few bits stay such.
 
     Raises:
         InputError: If a number is too large, or what a column varies by is lost.
     """
     parts, structure = jax.tree.flatten_with_path(xs)
-    cast = [_single(part, name + jax.tree_util.keystr(path)) for path, part in parts]
+    cast = [
+        part if narrow and _is_narrow(part) else _single(part, name + jax.tree_util.keystr(path))
+        for path, part in parts
+    ]
     return jax.tree.unflatten(structure, cast)
 
 

@@ -51,7 +51,7 @@ def test_the_middle_is_brought_to_a_size(tmp_path):
     save(tmp_path / "b.png", np.full((2, 2), 7, np.uint8))
     images = Images(tmp_path, size=2)[np.arange(2)]
     means = wide[:, 2:6].reshape(2, 2, 2, 2).mean(axis=(1, 3))
-    np.testing.assert_allclose(images[0], means, atol=0.5)
+    np.testing.assert_allclose(images[0], means, atol=0.5)  # whole levels: half of one
     assert (images[1] == 7).all()
 
 

@@ -37,7 +37,7 @@ from tighter.integrations._sklearn_estimator import (
 from tighter.models import VAE, Missing, Observation, Standardized, Support, observation_from_name
 from tighter.objectives.objective import Objective
 from tighter.training.feed import InMemory, Order
-from tighter.training.steps import State, Steps, keys_of
+from tighter.training.steps import Steps, keys_of
 
 # One program to compile instead of one a layer; it runs once, so that speed is no matter.
 _OPTIONS: Any = {"compiler_options": {"xla_backend_optimization_level": 0}}
@@ -345,10 +345,9 @@ def _one_epoch(
     num_steps = len(xs) // batch_size
     until = jnp.asarray(num_steps)
     steps = Steps(static, objective, optimizer, None, batch_size, len(xs), until, keys_of(key))
-    state = steps.initial(arrays)
+    start = steps.initial(arrays)
     if optimizer_state is not None:
-        state = State(arrays, optimizer_state, state.step, state.bound_sum)
-    start = state
+        start = start._replace(optimizer=optimizer_state)
     block, _ = InMemory(xs, Order(steps.keys.permutation, len(xs), batch_size)).block(0)
     state, finite = steps.run(start, block, until)
     if not finite:
