@@ -427,6 +427,20 @@ def test_an_experiment_that_is_stopped_says_how_to_go_on(call, tmp_path, monkeyp
     assert (answer.status, answer.err, path.exists()) == (130, f"{told}\n", kept)
 
 
+def test_color_images_are_no_bits(call, tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        place = tmp_path / "photos" / ("cats", "dogs")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        image = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(image).save(place / f"{number}.png")
+    run = tmp_path / "run"
+    assert call("train", run, "--data", tmp_path / "photos", *tiny).status == 0
+    configuration = json.loads((run / "configuration.json").read_text())
+    assert configuration["configuration"]["model"]["observation"] == "discretized-logistic"
+    assert ">cats<" in (run / "report.html").read_text()
+
+
 def test_images_that_are_read_by_rows(call, tiny, tmp_path, monkeypatch):
     """A folder of them, as if it were too large for memory, from training to the page."""
     rng = np.random.default_rng(0)

@@ -270,6 +270,14 @@ def test_ten_labels_differ_by_more_than_color():
     assert len({(color, marker) for _, _, color, marker in groups}) == 20
 
 
+def test_labels_that_are_words_are_named_and_have_shapes():
+    plane = project(np.eye(4)[:, :2], np.array([0, 1, 0, 1]), ("cat", "dog"))
+    (cat, _, _, of_cat), (dog, _, _, of_dog) = _groups(plane)
+    assert (cat, dog) == ("cat", "dog")
+    assert of_cat != of_dog
+    assert "$" not in of_cat + of_dog
+
+
 def test_binarized_examples_stand_beside_what_they_were(make_run: MakeRun):
     made = pictures()
     page = draw(make_run(pictures=made))[1].tags.count("img")

@@ -39,6 +39,7 @@ def test_iwae_of_a_shorter_run_keeps_the_proportions():
     found = rates("iwae", range(1000), 1000)
     lengths = np.array([np.isclose(found, 1e-3 * 10 ** (-i / 7)).sum() for i in range(8)])
     assert lengths.sum() == 1000
+    # Stages are of whole steps.
     np.testing.assert_allclose(lengths, 1000 * 3.0 ** np.arange(8) / 3280, atol=1)
 
 

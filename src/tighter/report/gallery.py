@@ -98,7 +98,8 @@ def latent_plane(record: RunRecord) -> str:
 def _encodings(record: RunRecord, encodings: NDArray[Any] | None) -> str:
     if encodings is None or not encodings.size:
         return _absent(record, "There are no encodings yet.")
-    plane = project(encodings, record.pictures.get("encoding_labels"))
+    names = [str(name) for name in record.pictures.get("label_names", ())]
+    plane = project(encodings, record.pictures.get("encoding_labels"), names)
     if plane is None:
         return remark("Too few of the encodings are finite for a picture.")
     where = "its posterior mean"

@@ -1,6 +1,7 @@
 """The latent plane: encodings of examples, in two dimensions, colored by label."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +35,20 @@ class Plane(NamedTuple):
     labels: NDArray[np.int64] | None
     axes: tuple[str, str]
     note: str
+    names: Sequence[str] = ()
 
 
-def project(encodings: NDArray[np.floating], labels: NDArray[np.integer] | None) -> Plane | None:
+def project(
+    encodings: NDArray[np.floating],
+    labels: NDArray[np.integer] | None,
+    label_names: Sequence[str] = (),
+) -> Plane | None:
     """Bring encodings to two dimensions, by principal components if they have more.
 
     Args:
         encodings: Posterior means, (N, latent).
         labels: A category an example, (N,), or None.
+        label_names: The categories' names, where these are words.
 
     Returns:
         The plane, or None if fewer than two encodings are finite or there is no dimension.
@@ -80,7 +87,7 @@ def project(encodings: NDArray[np.floating], labels: NDArray[np.integer] | None)
         notes.append(f"{count(_MOST_POINTS)} of {count(len(kept))} are drawn, evenly chosen.")
         kept = kept[np.linspace(0, len(kept) - 1, _MOST_POINTS).astype(int)]
     chosen = None if labels is None else np.asarray(labels)[kept].astype(np.int64)
-    return Plane(values[kept], chosen, names, " ".join(notes))
+    return Plane(values[kept], chosen, names, " ".join(notes), label_names)
 
 
 def draw_plane(plane: Plane) -> Drawing:
@@ -112,7 +119,8 @@ def _draw_plane(figure: Figure, plane: Plane) -> str:
         )  # fmt: skip
     if plane.labels is None:
         return plane.note
-    for name, members, *_ in [] if is_line else groups:
+    # Words would hide one another, and have shapes of their own.
+    for name, members, *_ in [] if is_line or plane.names else groups:
         if name != "other":
             _name_group(axes, plane.points[members], name)
     legend = figure.legend(
@@ -131,19 +139,15 @@ def _groups(plane: Plane) -> list[tuple[str, NDArray[np.bool_], str, str]]:
     categories, sizes = np.unique(plane.labels, return_counts=True)
     common = np.sort(categories[np.argsort(-sizes, kind="stable")[:_MOST_CATEGORIES]])
     colors = [CATEGORIES[position % len(CATEGORIES)] for position in range(len(common))]
-    groups = [
-        (str(category), plane.labels == category, color, _marker(int(category), position))
-        for position, (category, color) in enumerate(zip(common, colors, strict=True))
-    ]
+    shapes = [MARKERS[(i + i // len(MARKERS)) % len(MARKERS)] for i in range(len(common))]
+    groups = []
+    for category, color, shape in zip(common.tolist(), colors, shapes, strict=True):
+        word = plane.names[category] if 0 <= category < len(plane.names) else ""
+        # A category of one digit is its own marker.
+        marker = f"${category}$" if not word and 0 <= category <= 9 else shape
+        groups.append((word or str(category), plane.labels == category, color, marker))
     rest = ~np.isin(plane.labels, common)
     return groups if not rest.any() else [*groups, ("other", rest, MUTED, ".")]
-
-
-def _marker(category: int, position: int) -> str:
-    """The category itself where it is one digit; a shape elsewhere."""
-    if 0 <= category <= 9:
-        return f"${category}$"
-    return MARKERS[(position + position // len(MARKERS)) % len(MARKERS)]
 
 
 def _name_group(axes: Axes, points: NDArray[np.float64], name: str) -> None:

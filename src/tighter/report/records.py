@@ -31,6 +31,7 @@ _SHAPES = {
     "reconstructions": _IMAGES,
     "encodings": ((2,), "(N, latent)"),
     "encoding_labels": ((1,), "(N,)"),
+    "label_names": ((1,), "(categories,)"),
     "grid": ((3, 4, 5), "(g, g, D), (g, g, H, W) or (g, g, H, W, C)"),
 }
 _SETTINGS = {
@@ -313,8 +314,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     no_archive = _DAMAGED.replace("{cause}", "not an archive of numeric arrays ({cause})")
     arrays = _files.read_archive(path, no_archive)
     for name, array in arrays.items():
-        if array.dtype.kind not in "biuf":
-            raise _damaged(path, f"array '{name}' should hold numbers, got dtype {array.dtype}")
+        kinds, meant = ("U", "words") if name == "label_names" else ("biuf", "numbers")
+        if array.dtype.kind not in kinds:
+            raise _damaged(path, f"array '{name}' should hold {meant}, got dtype {array.dtype}")
     return arrays
 
 

@@ -13,6 +13,7 @@ from tighter._errors import InputError
 from tighter._examples import admitted
 from tighter._programs import compiled
 from tighter.data import Binarization, Dataset, Schema, Splits, check_pixels
+from tighter.data.pixels import levels_of
 from tighter.distributions import check_posterior
 from tighter.evaluation import log_likelihood
 from tighter.models import (
@@ -47,6 +48,8 @@ class Autoencoder(ExamplesKind):
         data, model, objective = configuration.data, configuration.model, configuration.objective
         train, parts = splits.train, (splits.train, splits.validation, splits.test)
         images = "gaussian" if data.levels else "bernoulli"
+        if data.binarization is None and _is_in_color(train):
+            images = images if data.levels else "discretized-logistic"
         observation = model.observation or ("mixed" if train.schema else images)
         if observation == "categorical":  # as many as the data have
             observation = f"categorical:{int(max(np.nanmax(part.sample()) for part in parts)) + 1}"
@@ -242,6 +245,11 @@ def _epochs(training: TrainingConfiguration, num_examples: int) -> int:
     if num_examples >= 5000:
         return 20
     return max(100, _LEAST_STEPS * training.batch_size // num_examples)
+
+
+def _is_in_color(data: Dataset) -> bool:
+    """Whether examples are color images of usual pixels: as bits they would be noise."""
+    return len(data.shape) == 3 and data.shape[2] == 3 and levels_of(data.sample()) == 256
 
 
 def _of_numbers(name: str, shape: tuple[int, ...]) -> bool:

@@ -62,6 +62,8 @@ def picture_arrays(
     if splits.test.labels is not None and splits.train.labels is not None:
         labels = np.concatenate([splits.test.labels, splits.train.labels])
         arrays["encoding_labels"] = _codes(labels)[:_ENCODINGS]
+        if labels.dtype.kind == "U":
+            arrays["label_names"] = np.unique(labels)
     if isinstance(model, VAE) and model.is_plane:
         quantiles = jax.scipy.special.ndtri((jnp.arange(_GRID) + 0.5) / _GRID)
         across, up = jnp.meshgrid(quantiles, quantiles[::-1])
