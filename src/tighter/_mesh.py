@@ -24,6 +24,7 @@ T = TypeVar("T")
 AXES = ("data", "draws", "model")
 # Of fewer numbers, an array is on all devices.
 _LEAST_SPREAD = 1 << 16
+_MOST = 64  # into which a CPU is divided
 
 _current: contextvars.ContextVar[Mesh | None] = contextvars.ContextVar("mesh", default=None)
 
@@ -85,7 +86,7 @@ def mesh_of(devices: str) -> Mesh | None:
     number = int(devices) if devices.isdecimal() else 0
     require(devices == "all" or number > 0, f"--devices is a whole number or all, got {devices!r}")
     with contextlib.suppress(RuntimeError):  # JAX has begun: with as many as there are
-        jax.config.update("jax_num_cpu_devices", number or os.cpu_count() or 1)
+        jax.config.update("jax_num_cpu_devices", min(number, _MOST) or os.cpu_count() or 1)
     there = jax.devices()
     require(
         number <= len(there),

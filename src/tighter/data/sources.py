@@ -203,7 +203,7 @@ def _not_read(path: Path) -> str:
         return f"{path} is one file of several; name its folder, {path.parent}"
     return (
         f"cannot tell how to read {path}, of suffix {path.suffix or '(none)'!r}; what is read is "
-        f"{_FILES}, a folder of IDX files, and the word 'digits'"
+        f"{_FILES}, a folder of images, IDX or .npy files, and the word 'digits'"
     )
 
 
@@ -236,8 +236,8 @@ def _not_found(source: str) -> str:
     if difflib.get_close_matches(source.lower(), ["digits"]):
         return f"there is no data source {source!r}; did you mean 'digits'?"
     return (
-        f"there is no file or folder {source!r}; give an existing {_FILES} or "
-        "folder of IDX files, or the word 'digits'"
+        f"there is no file or folder {source!r}; give an existing {_FILES}, a folder of images, "
+        "IDX or .npy files, or the word 'digits'"
     )
 
 
@@ -289,5 +289,5 @@ def _no_images(folder: Path, names: list[str], idx_names: list[str]) -> str:
         listed.append(f"and {len(names) - _MOST_LISTED} more")
     return (
         f"{folder} holds no IDX files, but {', '.join(listed) or 'nothing'}; "
-        f"expected are {_IDX_EXPECTED}"
+        f"expected are images, .npy files, or {_IDX_EXPECTED}"
     )

@@ -15,7 +15,8 @@ import jax
 from tighter._checks import require
 from tighter._files import sealed
 from tighter._lock import alone_in
-from tighter._mesh import mesh_of
+from tighter._mesh import check_divides, mesh_of, size_of
+from tighter._precision import check_precision
 from tighter.data import Dataset
 from tighter.objectives.objective import Objective
 from tighter.runs.build import check_same_shape, check_seed, kind_of
@@ -100,6 +101,8 @@ def train(
         batch_size=training.batch_size,
         average=prepared.average,
     )
+    check_precision(training.precision)
+    check_divides(training.batch_size, size_of(mesh, "data"))
     num_steps = epochs * (len(prepared.xs) // training.batch_size)
     optimizer = kind.optimizer(configuration, num_steps)
     objective = kind.objective(configuration, num_steps=num_steps)
