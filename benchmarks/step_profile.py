@@ -36,7 +36,8 @@ from tighter import Objective
 from tighter.bounds import IWAE
 from tighter.gradients import DoublyReparameterized
 from tighter.models import VAE
-from tighter.training.feed import InMemory, Order
+from tighter.training.feed import InMemory
+from tighter.training.order import Order
 from tighter.training.steps import Steps, keys_of
 
 BATCH, CHUNK_SECONDS = 100, 0.5

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 
 import tighter as tt
-from tighter.data.source import Arrays, OneByOne, as_source, epoch_order
+from tighter.data.source import Arrays, OneByOne, as_source
 
 X = np.arange(60, dtype=np.uint8).reshape(20, 3)
 ROWS = np.asarray([7, 0, 19, 7])
@@ -129,26 +129,3 @@ def test_what_is_no_source(tmp_path):
 
     with pytest.raises(tt.InputError, match="differ in shape"):
         OneByOne(Ragged())[ROWS]
-
-
-@pytest.mark.parametrize("num", [1, 2, 7, 1000, 65_537])
-def test_an_order_is_a_permutation_found_in_parts(num):
-    seed = np.asarray([3, 4], np.uint32)
-    whole = epoch_order(seed, num, 0, num)
-    np.testing.assert_array_equal(np.sort(whole), np.arange(num))
-    np.testing.assert_array_equal(epoch_order(seed, num, num // 3, num), whole[num // 3 :])
-
-
-def test_orders_are_as_even_as_those_that_are_sorted():
-    """Where a row comes, and which row comes next, over many epochs: chi square of 100 cells."""
-    first, steps = np.zeros((10, 10)), np.zeros(10)
-    for epoch in range(300):
-        order = epoch_order(np.asarray([0, epoch], np.uint32), 1000, 0, 1000)
-        np.add.at(first, (order // 100, np.arange(1000) // 100), 1)
-        np.add.at(steps, np.diff(order) % 1000 // 100, 1)
-    expected = 300 * 1000 / 100
-    # A permutation's cells: variance expected · (1 − 1/10)² · n/(n − 1), 81 degrees of freedom.
-    statistic = ((first - expected) ** 2 / expected).sum()
-    assert abs(statistic - 81) < 5 * np.sqrt(2 * 81)
-    share = steps / steps.sum()
-    np.testing.assert_allclose(share, 0.1, atol=5 * np.sqrt(0.09 / steps.sum()) + 2e-4)

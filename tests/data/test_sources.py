@@ -127,7 +127,12 @@ def test_a_path_that_is_not_there(source, tmp_path, monkeypatch):
 def test_an_unknown_suffix_says_what_is_read(tmp_path):
     (tmp_path / "a.txt").write_text("1,2")
     message = refused(tmp_path / "a.txt")
-    for word in ("'.txt'", ".npy, .npz, .csv, .tsv, .parquet", "folder of images, IDX or .npy files", "'digits'"):
+    for word in (
+        "'.txt'",
+        ".npy, .npz, .csv, .tsv, .parquet",
+        "folder of images, IDX or .npy files",
+        "'digits'",
+    ):
         assert word in message
     (tmp_path / "plain").write_text("1,2")
     assert "(none)" in refused(tmp_path / "plain")

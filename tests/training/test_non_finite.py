@@ -16,7 +16,7 @@ import tighter as tt
 from tighter._errors import NonFiniteError
 from tighter.training import load_parameters
 from tighter.training.checkpoints import Checkpoints
-from tighter.training.feed import Order
+from tighter.training.order import Order
 from tighter.training.steps import Keys
 
 fit_module = importlib.import_module("tighter.training.fit")

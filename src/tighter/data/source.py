@@ -16,9 +16,6 @@ from jaxtyping import Integer, PyTree
 from tighter._checks import require
 from tighter._errors import InputError
 
-# Up to so many rows an epoch's order is a permutation sorted once; of more it is computed in parts.
-_SORTED = 1 << 20
-_ROUNDS = 6
 # Whose arrays and columns are in memory, and mean other things by their rows.
 _IN_MEMORY = ("pandas", "polars", "torch")
 
@@ -325,54 +322,6 @@ class _Mapped:
         if len(read) != len(rows) * width:
             raise InputError(f"{self._array.filename} was cut short while it was read")
         return np.frombuffer(read, self._array.dtype).reshape(len(rows), *self._array.shape[1:])
-
-
-def epoch_order(
-    seed: Integer[np.ndarray, " words"], num: int, start: int, stop: int
-) -> Integer[np.ndarray, " rows"]:
-    """Some places of a permutation of the rows, without the rest of it.
-
-    A Feistel network permutes the numbers below a power of four that holds `num`; a number beyond
-    `num` is sent through it again until it is one within.
-
-    Args:
-        seed: Random words.
-        num: How many rows there are.
-        start: The first place.
-        stop: One past the last.
-
-    Returns:
-        The rows at these places.
-
-    References:
-        Black & Rogaway, "Ciphers with arbitrary finite domains", 2002, sec. 3 (cycle walking) and
-        5 (Feistel).
-    """
-    half = max(1, (int(num - 1).bit_length() + 1) // 2)
-    mask = np.uint64((1 << half) - 1)
-    keys = np.random.default_rng(np.asarray(seed, np.uint32)).integers(
-        1, 1 << 63, size=(_ROUNDS, 2), dtype=np.uint64
-    )
-
-    def permuted(numbers: np.ndarray) -> np.ndarray:
-        left, right = numbers >> np.uint64(half), numbers & mask
-        for multiplier, added in keys:
-            mixed = (right + added) * (multiplier | np.uint64(1))
-            mixed ^= mixed >> np.uint64(29)
-            mixed *= np.uint64(0xBF58476D1CE4E5B9)
-            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
-        return (left << np.uint64(half)) | right
-
-    with np.errstate(over="ignore"):
-        rows = permuted(np.arange(start, stop, dtype=np.uint64))
-        while (beyond := rows >= num).any():
-            rows[beyond] = permuted(rows[beyond])
-    return rows.astype(np.int64)
-
-
-def is_sorted_order(num: int) -> bool:
-    """Whether an epoch's order of so many rows is one permutation in memory."""
-    return num <= _SORTED
 
 
 _pools: dict[int, Any] = {}

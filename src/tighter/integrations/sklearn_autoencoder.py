@@ -36,7 +36,8 @@ from tighter.integrations._sklearn_estimator import (
 )
 from tighter.models import VAE, Missing, Observation, Standardized, Support, observation_from_name
 from tighter.objectives.objective import Objective
-from tighter.training.feed import InMemory, Order
+from tighter.training.feed import InMemory
+from tighter.training.order import Order
 from tighter.training.steps import Steps, keys_of
 
 # One program to compile instead of one a layer; it runs once, so that speed is no matter.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -10,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from tighter.data.source import Source, epoch_order, is_sorted_order
+from tighter.data.source import Source
+from tighter.training.order import Order
 
 _BLOCK = 16 * 2**20  # bytes; two blocks are there at a time
 
@@ -29,39 +29,6 @@ class Block(NamedTuple):
     data: PyTree
     order: Int[Array, " N"] | None
     first: Int[Array, ""]
-
-
-class Order:
-    """The order of the examples in each epoch, a function of the key and the epoch alone.
-
-    Random bits, sorted here: XLA takes seven times as long to sort, and would in every chunk. Of
-    very many examples it is a permutation that is computed a part at a time.
-
-    Args:
-        key: Of the permutations.
-        num_examples: How many there are.
-        batch_size: Examples a step; the last, incomplete batch is left out.
-    """
-
-    def __init__(self, key: Key[Array, ""], num_examples: int, batch_size: int):
-        self.key, self.num_examples, self.batch_size = key, num_examples, batch_size
-        self.per_epoch = num_examples // batch_size
-        self._sorted = functools.lru_cache(maxsize=2)(self._whole)
-
-    def rows(self, step: int, until: int) -> np.ndarray:
-        """Which examples the steps of one epoch take, in order."""
-        epoch, within = divmod(step, self.per_epoch)
-        start = within * self.batch_size
-        stop = start + (until - step) * self.batch_size
-        if is_sorted_order(self.num_examples):
-            return self._sorted(epoch)[start:stop]
-        seed = np.asarray(jax.random.key_data(jax.random.fold_in(self.key, epoch)))
-        return epoch_order(seed, self.num_examples, start, stop)
-
-    def _whole(self, epoch: int) -> np.ndarray:
-        key = jax.random.fold_in(self.key, epoch)
-        bits = np.asarray(jax.random.bits(key, (self.num_examples,), "uint32"))
-        return np.argsort(bits, kind="stable").astype(np.int32)
 
 
 class InMemory:

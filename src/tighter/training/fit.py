@@ -34,10 +34,11 @@ from tighter._summary import quantity, summary
 from tighter.data.source import Arrays
 from tighter.objectives.objective import Objective
 from tighter.training.arrays import digest
-from tighter.training.feed import InMemory, Order, Streamed
+from tighter.training.feed import InMemory, Streamed
 from tighter.training.fingerprint import made_of
 from tighter.training.interruption import Interruption
 from tighter.training.non_finite import explain
+from tighter.training.order import Order
 from tighter.training.processes import (
     agreed,
     arrays_of_first,

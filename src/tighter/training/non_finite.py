@@ -14,7 +14,8 @@ from tighter._errors import NonFiniteError
 from tighter._protocols import as_model
 from tighter._rows import rows_of_batch
 from tighter.distributions import draw
-from tighter.training.feed import Block, Order
+from tighter.training.feed import Block
+from tighter.training.order import Order
 from tighter.training.steps import (
     State,
     Steps,
